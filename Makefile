@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What a person types. What kbuild reads is in Kbuild.
+
+# The kernel to build for: its headers, as packaged or as built.
+KDIR ?= /lib/modules/$(shell uname -r)/build
+PREFIX ?= /usr/local
+MODULES := lkm1 lkm2 lkm3 lkm4 lkm5
+HELPERS := pagemap lazy_allocation
+VERSION := 0.1
+# The release that KDIR is of: where its modules are installed.
+RELEASE = $(shell $(MAKE) -s --no-print-directory -C $(KDIR) kernelrelease)
+
+CFLAGS ?= -O2 -g
+HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
+
+.PHONY: all modules clean install uninstall demo test shell help
+
+all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
+
+# kbuild has its own idea of CC: the compiler that the kernel was built with.
+modules:
+	@test -e $(KDIR)/Makefile || { \
+		echo "No kernel headers at $(KDIR)."; \
+		echo "Install them (Debian: apt install linux-headers-$$(uname -r)) or name others: make KDIR=/path"; \
+		exit 1; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+$(HELPERS): %: %.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(HELPER_CFLAGS) $(LDFLAGS) -o $@ $<
+
+clean: ## remove what make built
+	rm -rf $(HELPERS) *.o .*.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers
+
+demo: ## watch all five modules report, in a disposable guest
+	@tests/vm/setup && tests/vm/demo
+
+test: ## prove them right, in guests (T=lkm4 runs one file)
+	@tests/vm/setup && tests/run $(T)
+
+shell: ## a root shell in a guest, with everything at hand
+	@tests/vm/setup && tests/vm/shell
+
+install: ## install modules for this kernel, and helpers (run make first, then this as root)
+	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) INSTALL_MOD_DIR=updates modules_install
+	depmod -b $(DESTDIR)/ $(RELEASE)
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(HELPERS)
+
+uninstall: ## remove what install put there
+	rm -f $(MODULES:%=$(DESTDIR)/lib/modules/$(RELEASE)/updates/%.ko*)
+	rm -f $(HELPERS:%=$(DESTDIR)$(PREFIX)/bin/%)
+	depmod -b $(DESTDIR)/ $(RELEASE)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
+		while IFS="$$(printf '\t')" read -r verb text; do \
+			printf '  make %-10s %s\n' "$$verb" "$$text"; done

@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * report.h - what all five modules need and none is about
+ *
+ *	struct param	a module parameter: text until a report is asked for
+ *	struct report	what a module must say to have its report made
+ *	report_line()	one line, to the kernel log or to /proc/lkmN
+ *	safe_name()	a process's name that cannot forge a line
+ *	find_task()	a pid's task, with a reference
+ *	find_mm()	a process's address space, with a reference
+ *	copy_rows()	a snapshot of as many rows as there happen to be
+ *	report_load()	a module's init: the report to the log, and /proc/lkmN
+ *	report_unload()	a module's exit
+ *
+ * A report goes one way only:
+ *
+ *	ask()      parameters -> struct facts         copied under their lock
+ *	collect()  references, lock, copy numbers, unlock, drop references
+ *	print()    struct facts -> lines              under no lock at all
+ *
+ * It is cut into rows. A snapshot has all its facts after collect(), and next()
+ * only tells where the rows end; a stream makes the facts of each row in
+ * next(). print() writes the lines of one row. Readers of /proc/lkmN decide how
+ * often that happens: seq_file may ask for the same row again (at the start of
+ * each read, or when its buffer was too small), or for row 0 to begin anew
+ * (after a seek), but never leaves one out.
+ *
+ * A module defines its own struct facts and one `report`, sets pr_fmt, and
+ * includes this file first.
+ */
+#ifndef LKM_REPORT_H
+#define LKM_REPORT_H
+
+#include <linux/err.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/pid.h>
+#include <linux/proc_fs.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/string_helpers.h>
+
+#include "compat.h"
+
+#ifndef CONFIG_64BIT
+#error "The reports are written for 64-bit kernels."
+#endif
+
+struct facts;
+
+/**
+ * struct out - where the lines of a report go
+ * @seq: the reader of /proc/lkmN, or NULL for the kernel log
+ * @lines: lines written so far
+ * @bytes: room they take in the kernel log
+ */
+struct out {
+	struct seq_file *seq;
+	unsigned long lines;
+	unsigned long bytes;
+};
+
+/**
+ * struct report - what makes a module's report
+ * @facts_size: sizeof(struct facts)
+ * @ask: reads the parameters, under kernel_param_lock() no longer than it takes
+ *       to copy them, into zeroed facts; 0, or an errno once it has said in one
+ *       pr_err() what was asked, what is wrong and what would be right
+ * @collect: fills in the facts; errors as with @ask, but silent for -ENOMEM
+ *           and -EINTR
+ * @next: 1 when there is a row of that number, counted from 0; 0 when not; or
+ *        an errno, as @collect
+ * @print: writes that row
+ * @drop: frees what the facts point to, also after a failed @ask or @collect;
+ *        may be NULL
+ * @loaded: the closing line
+ * @removed: the farewell
+ */
+struct report {
+	size_t facts_size;
+	int (*ask)(struct facts *facts);
+	int (*collect)(struct facts *facts);
+	int (*next)(struct facts *facts, loff_t row);
+	void (*print)(struct out *out, const struct facts *facts, loff_t row);
+	void (*drop)(struct facts *facts);
+	const char *loaded;
+	const char *removed;
+};
+
+static const struct report report;	/* the module's own, defined at its end */
+
+/* ---- parameters ------------------------------------------------------- */
+
+/**
+ * struct param - a module parameter
+ * @text: as it was written; empty when unset
+ *
+ * Kept as text so that a number that is none gets the same one clear line and
+ * the same errno from insmod and from /proc/lkmN. Protected by the module's
+ * kernel_param_lock().
+ */
+struct param {
+	char text[32];
+};
+
+static int param_set_text(const char *val, const struct kernel_param *kp)
+{
+	struct param *param = kp->arg;
+	size_t len = strcspn(val, "\n");
+
+	if (len >= sizeof(param->text) || val[len + (val[len] == '\n')])
+		return -EINVAL;
+	memcpy(param->text, val, len);
+	param->text[len] = '\0';
+	return 0;
+}
+
+static int param_get_text(char *buffer, const struct kernel_param *kp)
+{
+	const struct param *param = kp->arg;
+
+	return scnprintf(buffer, PAGE_SIZE, "%s\n", param->text);
+}
+
+static const struct kernel_param_ops param_text_ops = {
+	.set = param_set_text,
+	.get = param_get_text,
+};
+
+/* PARAM - a parameter of the module, for root to change between two reports */
+#define PARAM(name, description)					\
+	static struct param name##_param;				\
+	module_param_cb(name, &param_text_ops, &name##_param, 0600);	\
+	__MODULE_PARM_TYPE(name, "number");				\
+	MODULE_PARM_DESC(name, description)
+
+PARAM(log, "1: write the report to the kernel log on insmod; 0: only make it when /proc/"
+      KBUILD_MODNAME " is read (0 or 1, default 1)");
+
+/**
+ * param_number() - the value of a parameter
+ * @param: a copy of the parameter
+ * @name: what it is called
+ * @unset: its value when it is not set
+ * @max: the largest value it may have; the smallest is 0
+ * @value: where the value goes
+ *
+ * Decimal, or hexadecimal behind 0x.
+ *
+ * Return: 0, or -EINVAL after saying what is wrong.
+ */
+static inline int param_number(const struct param *param, const char *name, u64 unset,
+			u64 max, u64 *value)
+{
+	const char *text = param->text;
+	int base = strncasecmp(text, "0x", 2) ? 10 : 16;
+
+	*value = unset;
+	if (!*text)
+		return 0;
+	if (!kstrtou64(text, base, value) && *value <= max)
+		return 0;
+	pr_err("%s=%*pE: not a number from 0 to %llu; write it in decimal, or in hexadecimal as 0x7f00\n",
+	       name, (int)strlen(text), text, max);
+	return -EINVAL;
+}
+
+static inline int param_flag(const struct param *param, const char *name, bool unset,
+		      bool *value)
+{
+	u64 number;
+	int err = param_number(param, name, unset, 1, &number);
+
+	*value = number;
+	return err;
+}
+
+/**
+ * param_pid() - the pid= of a module
+ * @param: a copy of the parameter
+ * @unset: its value when it is not set; 0 when it must be given
+ * @pid: where the pid goes, as it is in the pid namespace of the caller
+ *
+ * Return: 0, or -EINVAL after saying what is wrong.
+ */
+static inline int param_pid(const struct param *param, pid_t unset, pid_t *pid)
+{
+	const char *text = param->text;
+
+	*pid = unset;
+	if (!*text && unset)
+		return 0;
+	if (!*text) {
+		pr_err("no pid= given: give the pid of a process, pid=1 for example\n");
+		return -EINVAL;
+	}
+	if (!kstrtoint(text, 10, pid) && *pid > 0)
+		return 0;
+	pr_err("pid=%*pE: not a pid; give a decimal number above 0, as ps -e lists them\n",
+	       (int)strlen(text), text);
+	return -EINVAL;
+}
+
+/* ---- lines ------------------------------------------------------------ */
+
+/*
+ * What a line takes in the printk ring buffer: its text, with the level, prefix
+ * and newline that are only taken off once it is there; an id, and padding. And
+ * since there is one descriptor for each 32 bytes of text (PRB_AVGBITS), a
+ * shorter line costs as much.
+ */
+static unsigned long log_room(unsigned long len)
+{
+	len += sizeof(KERN_INFO KBUILD_MODNAME ": \n") + sizeof(unsigned long);
+	return max(ALIGN(len, sizeof(unsigned long)), 32UL);
+}
+
+/**
+ * report_line() - write one line of the report
+ * @out: where to
+ * @fmt: printf format, without a newline
+ */
+static __printf(2, 3) void report_line(struct out *out, const char *fmt, ...)
+{
+	struct va_format line = { .fmt = fmt };
+	va_list args, again;
+
+	va_start(args, fmt);
+	if (out->seq) {
+		seq_vprintf(out->seq, fmt, args);
+		seq_putc(out->seq, '\n');
+	} else {
+		va_copy(again, args);
+		out->lines++;
+		out->bytes += log_room(vsnprintf(NULL, 0, fmt, again));
+		va_end(again);
+		line.va = &args;
+		pr_info("%pV\n", &line);
+	}
+	va_end(args);
+}
+
+/* Room for a name of which every byte had to be escaped. */
+#define SAFE_NAME_LEN (4 * TASK_COMM_LEN)
+
+/**
+ * safe_string() - a string made safe to print
+ * @buf: where it goes
+ * @size: room in @buf: 4 bytes for each of @string and one more always suffice
+ * @string: what somebody else chose
+ *
+ * A newline could forge a line and an escape sequence repaint a terminal, so
+ * control bytes and the backslash are written as in C. All other bytes pass,
+ * and UTF-8 names read as names.
+ *
+ * Return: @buf.
+ */
+static inline const char *safe_string(char *buf, size_t size, const char *string)
+{
+	static const char unsafe[] =
+		"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
+		"\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\\";
+	int len = string_escape_mem(string, strlen(string), buf, size - 1,
+				    ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_OCTAL,
+				    unsafe);
+
+	buf[min_t(size_t, len, size - 1)] = '\0';
+	return buf;
+}
+
+/* safe_name() - a task's name made safe; @buf has room for SAFE_NAME_LEN */
+static inline const char *safe_name(char *buf, const char *comm)
+{
+	return safe_string(buf, SAFE_NAME_LEN, comm);
+}
+
+/* ---- tasks and their memory ------------------------------------------- */
+
+/*
+ * copy_name() - copy a task's name, without its lock: a rename that happens
+ * meanwhile can mix two names, but the last byte is always NUL.
+ */
+static inline void copy_name(char *comm, const struct task_struct *task)
+{
+	memcpy(comm, task->comm, TASK_COMM_LEN);
+	comm[TASK_COMM_LEN - 1] = '\0';
+}
+
+/* task_state() - a task's state, running and exiting in one number */
+static inline unsigned int task_state(const struct task_struct *task)
+{
+	return task_run_state(task) | READ_ONCE(task->exit_state);
+}
+
+/* state_letter() - the letter that ps shows for that number */
+static inline char state_letter(unsigned int state)
+{
+	return task_index_to_char(__task_state_index(state, 0));
+}
+
+/**
+ * find_task() - the task that a pid names
+ * @pid: a pid or tid in the pid namespace of the caller
+ *
+ * Return: the task, to be given back by put_task_struct(), or
+ * ERR_PTR(-ESRCH) after saying that there is none.
+ */
+static inline struct task_struct *find_task(pid_t pid)
+{
+	struct pid *ref = find_get_pid(pid);
+	struct task_struct *task = get_pid_task(ref, PIDTYPE_PID);
+
+	put_pid(ref);
+	if (task)
+		return task;
+	pr_err("pid=%d: no such process; give the pid of one that ps -e lists\n",
+	       pid);
+	return ERR_PTR(-ESRCH);
+}
+
+/**
+ * find_mm() - the address space of a task's process
+ * @task: any task of it
+ * @pid: the pid it was asked for by
+ *
+ * A process whose first thread has ended lives on in the others, so the mm is
+ * taken from whichever thread still has it.
+ *
+ * Return: the mm, to be given back by mmput() (which may sleep), or
+ * ERR_PTR(-EINVAL) after saying that there is none.
+ */
+static inline struct mm_struct *find_mm(struct task_struct *task, pid_t pid)
+{
+	struct mm_struct *mm = NULL;
+	char comm[TASK_COMM_LEN], name[SAFE_NAME_LEN];
+	struct task_struct *thread;
+
+	rcu_read_lock();
+	for_each_thread(task, thread) {
+		mm = get_task_mm(thread);
+		if (mm)
+			break;
+	}
+	rcu_read_unlock();
+	if (mm)
+		return mm;
+	copy_name(comm, task);
+	pr_err("pid=%d: %s has no user memory; give the pid of a process that is neither a kernel thread nor a zombie\n",
+	       pid, safe_name(name, comm));
+	return ERR_PTR(-EINVAL);
+}
+
+/* ---- rows of a snapshot ----------------------------------------------- */
+
+/**
+ * copy_rows() - take a snapshot of unknown length
+ * @facts: the report's
+ * @copy: copies rows under the lock it takes, no more than the first @room of
+ *        them, and returns how many there are
+ * @size: bytes a row
+ * @n: where the number of rows goes
+ *
+ * Nothing can be allocated under RCU, so where the room was too small all is
+ * copied again with more.
+ *
+ * Return: the rows, for kvfree(); NULL: no memory.
+ */
+static inline void *copy_rows(struct facts *facts,
+			      size_t (*copy)(struct facts *facts, void *rows,
+					     size_t room),
+			      size_t size, size_t *n)
+{
+	size_t room = 512;
+	void *rows;
+
+	for (;;) {
+		rows = kvmalloc_array(room, size, GFP_KERNEL);
+		if (!rows)
+			return NULL;
+		*n = copy(facts, rows, room);
+		if (*n <= room)
+			return rows;
+		kvfree(rows);
+		room = *n + *n / 8;
+	}
+}
+
+/* ---- making a report -------------------------------------------------- */
+
+static void report_drop(struct facts *facts)
+{
+	if (report.drop)
+		report.drop(facts);
+	kfree(facts);
+}
+
+static struct facts *report_make(void)
+{
+	struct facts *facts = kzalloc(report.facts_size, GFP_KERNEL);
+	int err = -ENOMEM;
+
+	if (!facts)
+		goto fail;
+	err = report.ask(facts);
+	if (!err)
+		err = report.collect(facts);
+	if (!err)
+		return facts;
+	report_drop(facts);
+fail:
+	if (err == -ENOMEM)
+		pr_err("no memory for the report; free some and try again\n");
+	if (err == -EINTR)
+		pr_err("interrupted before the report was made; try again\n");
+	return ERR_PTR(err);
+}
+
+static void *report_start(struct seq_file *seq, loff_t *row)
+{
+	int next = report.next(seq->private, *row);
+
+	if (next < 0)
+		return ERR_PTR(next);
+	return next ? row : NULL;
+}
+
+static void *report_next(struct seq_file *seq, void *v, loff_t *row)
+{
+	++*row;
+	return report_start(seq, row);
+}
+
+static void report_stop(struct seq_file *seq, void *v)
+{
+}
+
+static int report_show(struct seq_file *seq, void *v)
+{
+	struct out out = { .seq = seq };
+
+	report.print(&out, seq->private, *(loff_t *)v);
+	return 0;
+}
+
+static const struct seq_operations report_seq_ops = {
+	.start = report_start,
+	.next = report_next,
+	.stop = report_stop,
+	.show = report_show,
+};
+
+static int report_open(struct inode *inode, struct file *file)
+{
+	struct facts *facts = report_make();
+	struct seq_file *seq;
+	int err;
+
+	if (IS_ERR(facts))
+		return PTR_ERR(facts);
+	err = seq_open(file, &report_seq_ops);
+	if (err) {
+		report_drop(facts);
+		return err;
+	}
+	seq = file->private_data;
+	seq->private = facts;
+	return 0;
+}
+
+static int report_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+
+	report_drop(seq->private);
+	return seq_release(inode, file);
+}
+
+static const struct proc_ops report_proc_ops = {
+	.proc_open = report_open,
+	.proc_read_iter = seq_read_iter,
+	.proc_lseek = seq_lseek,
+	.proc_release = report_release,
+};
+
+static void report_to_log(struct facts *facts)
+{
+	struct out out = { };
+	loff_t row;
+
+	for (row = 0; report.next(facts, row) > 0; row++) {
+		report.print(&out, facts, row);
+		cond_resched();
+	}
+	/* A floor: log_buf_len= or many CPUs make it larger, and tell nobody. */
+	if (out.bytes > 1UL << CONFIG_LOG_BUF_SHIFT)
+		pr_info("LINES = %lu, more than the kernel log keeps: read /proc/"
+			KBUILD_MODNAME "\n", out.lines);
+}
+
+/**
+ * report_load() - what a module's init does
+ *
+ * Return: 0, or an errno after one line that says why; nothing is left behind.
+ */
+static int report_load(void)
+{
+	struct facts *facts = NULL;
+	struct param log;
+	bool to_log;
+	int err;
+
+	kernel_param_lock(THIS_MODULE);
+	log = log_param;
+	kernel_param_unlock(THIS_MODULE);
+	err = param_flag(&log, "log", true, &to_log);
+	if (err)
+		return err;
+	if (to_log) {
+		facts = report_make();
+		if (IS_ERR(facts))
+			return PTR_ERR(facts);
+	}
+	if (!proc_create(KBUILD_MODNAME, 0400, NULL, &report_proc_ops)) {
+		pr_err("/proc/" KBUILD_MODNAME " cannot be made: no memory, or the name is taken\n");
+		err = -ENOMEM;
+		goto drop_facts;
+	}
+	pr_info("Hello, Welcome to LKM\n");
+	if (facts)
+		report_to_log(facts);
+	pr_info("%s\n", report.loaded);
+drop_facts:
+	if (facts)
+		report_drop(facts);
+	return err;
+}
+
+/* report_unload() - what a module's exit does; readers have let go after it */
+static void report_unload(void)
+{
+	remove_proc_entry(KBUILD_MODNAME, NULL);
+	pr_info("%s\n", report.removed);
+}
+
+#endif /* LKM_REPORT_H */
