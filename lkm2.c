@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * lkm2 - every heap, and the largest
+ *
+ *	sudo insmod lkm2.ko; sudo dmesg -T | tail; sudo rmmod lkm2
+ *
+ * prints for each process with user memory how large its heap is, and how much
+ * anonymous memory it has resident in all:
+ *
+ *	PID: 1557 | PROCESS: bash | STATE: 1 (S) | HEAP: 1AE000 (1720 kB) | ANON: 1880 kB
+ *	MAX HEAP USAGE BY PID = 1557 --> AMOUNT USED = 1AE000 (1720 kB)
+ *
+ * The heap is what brk() moves the end of. malloc() takes large blocks, and
+ * those of other threads than the first, from mmap() instead: ANON is there so
+ * that nobody mistakes the largest heap for the largest user of memory. HEAP
+ * counts addresses in bytes (hexadecimal), ANON pages that are there.
+ *
+ * From: mm_struct: brk - start_brk, and the MM_ANONPAGES counter.
+ * Under: RCU for the list of tasks, and task_lock() of a task for its mm: while
+ *	we hold it the task cannot let go of the mm, so no reference is needed,
+ *	and so no mmput(), which may sleep. The mmap lock, which brk() moves the
+ *	heap's end under, may sleep as well: the two ends are read without it, and
+ *	a process that moves its heap at that moment is shown before or after.
+ * By hand: the [heap] line of /proc/PID/maps (whole pages; brk need not end at
+ *	one), RssAnon in /proc/PID/status.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/mm.h>
+#include <linux/pid_namespace.h>
+#include <linux/sort.h>
+
+#include "report.h"
+
+PARAM(top, "only so many processes, those with the largest heaps first (0 to 4294967295, default 0: all, in the order of the task list)");
+
+struct heap {
+	pid_t pid;
+	unsigned int state;
+	unsigned long bytes;
+	long count[NR_MM_COUNTERS];	/* pages, by MM_* */
+	const struct mm_struct *sharing;	/* other processes count there, too */
+	char comm[TASK_COMM_LEN];
+};
+
+struct facts {
+	u64 top;
+	struct heap *heaps;
+	size_t n;
+	size_t shown;
+	struct heap largest;
+};
+
+static int ask(struct facts *facts)
+{
+	struct param top;
+
+	kernel_param_lock(THIS_MODULE);
+	top = top_param;
+	kernel_param_unlock(THIS_MODULE);
+	return param_number(&top, "top", 0, U32_MAX, &facts->top);
+}
+
+/* Whether @task has user memory; if so, its figures are in @heap. */
+static bool copy_memory(struct heap *heap, struct task_struct *task)
+{
+	struct mm_struct *mm;
+	unsigned long start, end;
+
+	task_lock(task);
+	/* A kernel thread may borrow the mm of a process: it is not its own. */
+	mm = task->flags & PF_KTHREAD ? NULL : task->mm;
+	if (mm) {
+		start = READ_ONCE(mm->start_brk);
+		end = READ_ONCE(mm->brk);
+		heap->bytes = end > start ? end - start : 0;
+		heap->sharing = mm_counters(mm, task, 0, heap->count) ? NULL : mm;
+	}
+	task_unlock(task);
+	return mm;
+}
+
+static bool copy_heap(struct heap *heap, struct task_struct *process,
+		      struct pid_namespace *ns)
+{
+	struct task_struct *thread;
+
+	heap->pid = task_tgid_nr_ns(process, ns);
+	if (!heap->pid)
+		return false;
+	heap->state = task_state(process);
+	copy_name(heap->comm, process);
+	/* The first thread may have ended before the others. */
+	for_each_thread(process, thread)
+		if (copy_memory(heap, thread))
+			return true;
+	return false;
+}
+
+/* How many heaps there are; no more than the first @room of them are copied. */
+static size_t copy_heaps(struct facts *facts, void *rows, size_t room)
+{
+	struct pid_namespace *ns = task_active_pid_ns(current);
+	struct task_struct *process;
+	struct heap *list = rows, beyond;
+	size_t n = 0;
+
+	rcu_read_lock();
+	for_each_process(process)
+		if (copy_heap(n < room ? &list[n] : &beyond, process, ns))
+			n++;
+	rcu_read_unlock();
+	return n;
+}
+
+/* The larger heap first; of equal ones that of the lower pid. */
+static int compare(const void *a, const void *b)
+{
+	const struct heap *x = a, *y = b;
+
+	if (x->bytes != y->bytes)
+		return x->bytes > y->bytes ? -1 : 1;
+	return x->pid < y->pid ? -1 : x->pid > y->pid;
+}
+
+static void rank(struct facts *facts)
+{
+	size_t i;
+
+	for (i = 0; i < facts->n; i++)
+		if (!i || compare(&facts->heaps[i], &facts->largest) < 0)
+			facts->largest = facts->heaps[i];
+	facts->shown = facts->n;
+	if (!facts->top)
+		return;
+	sort(facts->heaps, facts->n, sizeof(*facts->heaps), compare, NULL);
+	facts->shown = min_t(u64, facts->n, facts->top);
+}
+
+/* A pass over all tasks for each heap that needs one, so not under any lock. */
+static int add_sharers(struct facts *facts)
+{
+	size_t i;
+
+	for (i = 0; i < facts->n; i++) {
+		struct heap *heap = &facts->heaps[i];
+
+		if (!heap->sharing)
+			continue;
+		mm_counters_of_sharers(heap->sharing, heap->count);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static int collect(struct facts *facts)
+{
+	int err;
+
+	facts->heaps = copy_rows(facts, copy_heaps, sizeof(*facts->heaps), &facts->n);
+	if (!facts->heaps)
+		return -ENOMEM;
+	err = add_sharers(facts);
+	if (!err)
+		rank(facts);
+	return err;
+}
+
+static void drop(struct facts *facts)
+{
+	kvfree(facts->heaps);
+}
+
+static int next(struct facts *facts, loff_t row)
+{
+	return row <= facts->shown;
+}
+
+static void print_heap(struct out *out, const struct heap *heap)
+{
+	char name[SAFE_NAME_LEN];
+
+	report_line(out, "PID: %d | PROCESS: %s | STATE: %u (%c) | HEAP: %lX (%lu kB) | ANON: %ld kB",
+		    heap->pid, safe_name(name, heap->comm), heap->state,
+		    state_letter(heap->state), heap->bytes, heap->bytes >> 10,
+		    max(heap->count[MM_ANONPAGES], 0L) << (PAGE_SHIFT - 10));
+}
+
+static void print(struct out *out, const struct facts *facts, loff_t row)
+{
+	const struct heap *largest = &facts->largest;
+
+	if (row < facts->shown)
+		print_heap(out, &facts->heaps[row]);
+	else
+		report_line(out, "MAX HEAP USAGE BY PID = %d --> AMOUNT USED = %lX (%lu kB)",
+			    largest->pid, largest->bytes, largest->bytes >> 10);
+}
+
+static const struct report report = {
+	.facts_size = sizeof(struct facts),
+	.ask = ask,
+	.collect = collect,
+	.next = next,
+	.print = print,
+	.drop = drop,
+	.loaded = "List Heap memory-in-use by processes kernel module loaded",
+	.removed = "Heap-in-use module removed,Bye !!",
+};
+
+static int __init lkm2_init(void)
+{
+	return report_load();
+}
+
+static void __exit lkm2_exit(void)
+{
+	report_unload();
+}
+
+module_init(lkm2_init);
+module_exit(lkm2_exit);
+MODULE_DESCRIPTION("Shows the heap of every process, and the largest");
+MODULE_LICENSE("GPL");
