@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * lkm4 - a virtual address, level by level, to its physical address
+ *
+ *	sudo insmod lkm4.ko pid=1 address=0x7f2878000abc; sudo dmesg -T | tail
+ *	sudo rmmod lkm4
+ *
+ * prints the mappings of the process, the entry that each level of the page
+ * tables has for the address, and where that leads:
+ *
+ *	PID: 1 | PROCESS: systemd
+ *	VM START = 7f2886f76000 VM END = 7f2886f78000 | rw-p
+ *	Number of VMAs = 157
+ *	VALID PGD ADDRESS = ffff8fc20667c7f0 | INDEX = 254 | ENTRY = 8000000107e0067 | present rw user accessed dirty
+ *	... P4D, PUD, PMD, PTE: until an entry maps a page of 1 GB, 2 MB or 4 kB ...
+ *	The virtual address 7f2878000abc maps to physical address 205018abc
+ *	PAGE = 4 kB | pfn 205018 | refcount 2 | mapcount 1 | anon | dirty uptodate
+ *	VMA = 7f2878000000-7f2878021000 rw-p [anon]
+ *
+ * A walk that ends at an entry with no page behind it shows that entry as
+ * INVALID, and the line below it says why there is no physical address.
+ *
+ * From: mm_struct: pgd, VMAs; the page tables; struct page.
+ * Under: a reference to the task, then to its mm; the mmap lock; for the tables
+ *	the protocol at the head of walk.h.
+ * By hand: ./pagemap PID ADDRESS for frame, presence and swap slot;
+ *	/proc/PID/maps for the mappings; /proc/kpagecount and /proc/kpageflags.
+ *	tests/lkm4.py finds what a process wrote at the printed address of the
+ *	machine's memory.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/dcache.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/page-flags.h>
+
+#include "report.h"
+#include "walk.h"
+
+PARAM(pid, "pid of the process (1 to 4194304, must be given)");
+PARAM(address, "virtual address, best in hexadecimal as 0x7f2878000abc (0 to the end of user space, must be given)");
+PARAM(vmas, "1: list the mappings; 0: only count them (0 or 1, default 1)");
+
+struct facts {
+	pid_t pid;
+	bool list_vmas;
+	char comm[TASK_COMM_LEN];
+	struct mappings maps;
+	struct walk walk;
+	struct mapping map;	/* the one that covers the address, if any */
+	u64 offset;		/* bytes into the file, of the mapping's start */
+	char *name;		/* of the file, made safe; NULL: none */
+	char label[24];		/* what stands in place of a file's name */
+};
+
+static int ask(struct facts *facts)
+{
+	struct param pid, address, vmas;
+	u64 va;
+	int err;
+
+	kernel_param_lock(THIS_MODULE);
+	pid = pid_param;
+	address = address_param;
+	vmas = vmas_param;
+	kernel_param_unlock(THIS_MODULE);
+	err = param_pid(&pid, 0, &facts->pid);
+	if (err)
+		return err;
+	if (!*address.text) {
+		pr_err("no address= given: give a virtual address, as /proc/%d/maps lists them, with 0x in front\n",
+		       facts->pid);
+		return -EINVAL;
+	}
+	err = param_number(&address, "address", 0, U64_MAX, &va);
+	facts->walk.va = va;
+	return err ?: param_flag(&vmas, "vmas", true, &facts->list_vmas);
+}
+
+/* ---- collect ---------------------------------------------------------- */
+
+static const char *label_of(struct vm_area_struct *vma)
+{
+	const struct mm_struct *mm = vma->vm_mm;
+	const char *name = NULL;
+
+	if (vma->vm_ops && vma->vm_ops->name)
+		name = vma->vm_ops->name(vma);	/* [vdso], [vvar] */
+	if (name)
+		return name;
+	if (vma->vm_start < mm->brk && vma->vm_end > mm->start_brk)
+		return "[heap]";
+	if (vma->vm_start <= mm->start_stack && vma->vm_end >= mm->start_stack)
+		return "[stack]";
+	return "[anon]";
+}
+
+/* Return: the file, with a reference; NULL for memory without one. */
+static struct file *copy_mapping(struct facts *facts, struct vm_area_struct *vma)
+{
+	facts->map = (struct mapping){ vma->vm_start, vma->vm_end, vma->vm_flags };
+	if (vma->vm_file) {
+		facts->offset = (u64)vma->vm_pgoff << PAGE_SHIFT;
+		return get_file(vma->vm_file);
+	}
+	strscpy(facts->label, label_of(vma), sizeof(facts->label));
+	return NULL;
+}
+
+/* Finding a path takes locks and memory, so it waits until ours is dropped. */
+static int name_file(struct facts *facts, struct file *file)
+{
+	char *buf = kmalloc(PATH_MAX, GFP_KERNEL);
+	const char *path;
+	size_t size;
+
+	if (!buf)
+		return -ENOMEM;
+	path = d_path(file_user_path(file), buf, PATH_MAX);
+	if (IS_ERR(path))
+		path = "(name too long)";
+	size = 4 * strlen(path) + 1;
+	facts->name = kvmalloc(size, GFP_KERNEL);
+	if (facts->name)
+		safe_string(facts->name, size, path);
+	kfree(buf);
+	return facts->name ? 0 : -ENOMEM;
+}
+
+static int collect_mm(struct facts *facts, struct mm_struct *mm)
+{
+	unsigned long va = facts->walk.va;
+	struct vm_area_struct *vma;
+	struct file *file = NULL;
+	int err;
+
+	if (va >= mm->task_size) {
+		pr_err("address=0x%lx: not in the user space of pid %d; give an address below 0x%lx\n",
+		       va, facts->pid, mm->task_size);
+		return -EINVAL;
+	}
+	err = lock_mappings(mm, &facts->maps, facts->list_vmas);
+	if (err)
+		return err;
+	vma = find_vma(mm, va);
+	if (vma && vma->vm_start > va)
+		vma = NULL;
+	walk_address(mm, vma, &facts->walk);
+	if (vma)
+		file = copy_mapping(facts, vma);
+	mmap_read_unlock(mm);
+	if (!file)
+		return 0;
+	err = name_file(facts, file);
+	fput(file);
+	return err;
+}
+
+static int collect(struct facts *facts)
+{
+	struct task_struct *task = find_task(facts->pid);
+	struct mm_struct *mm;
+	int err;
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	copy_name(facts->comm, task);
+	mm = find_mm(task, facts->pid);
+	err = PTR_ERR_OR_ZERO(mm);
+	if (err)
+		goto put_task;
+	err = collect_mm(facts, mm);
+	mmput(mm);
+put_task:
+	put_task_struct(task);
+	return err;
+}
+
+static void drop(struct facts *facts)
+{
+	kvfree(facts->maps.list);
+	kvfree(facts->name);
+}
+
+/* ---- print ------------------------------------------------------------ */
+
+static const struct word page_words[] = {
+	{ BIT(PG_locked), "locked" },
+	{ BIT(PG_referenced), "referenced" },
+	{ BIT(PG_dirty), "dirty" },
+	{ BIT(PG_uptodate), "uptodate" },
+	{ BIT(PG_lru), "lru" },
+	{ BIT(PG_active), "active" },
+	{ BIT(PG_writeback), "writeback" },
+	{ BIT(PG_reserved), "reserved" },
+	{ BIT(PG_unevictable), "unevictable" },
+	{ BIT(PG_mlocked), "mlocked" },
+	{ }
+};
+
+/* "4 kB", "2 MB", "1 GB"; @buf has room for SIZE_LEN */
+#define SIZE_LEN 16
+
+static const char *size_name(char *buf, unsigned long bytes)
+{
+	if (bytes >= SZ_1G)
+		scnprintf(buf, SIZE_LEN, "%lu GB", bytes / SZ_1G);
+	else if (bytes >= SZ_1M)
+		scnprintf(buf, SIZE_LEN, "%lu MB", bytes / SZ_1M);
+	else
+		scnprintf(buf, SIZE_LEN, "%lu kB", bytes / SZ_1K);
+	return buf;
+}
+
+static void print_entry(struct out *out, const struct walk *walk, enum level level)
+{
+	static const char * const names[LEVELS] = { "PGD", "P4D", "PUD", "PMD", "PTE" };
+	const struct entry *entry = &walk->entry[level];
+	bool last = level == walk->levels - 1;
+	bool leaf = last && walk->verdict == MAPPED;
+	char words[160] = "", size[SIZE_LEN];
+
+	/* An entry that leads nowhere is laid out in another way. */
+	if (last && !leaf) {
+		report_line(out, "INVALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx",
+			    names[level], entry->address, entry->index, entry->value);
+		return;
+	}
+	decode_entry(words, sizeof(words), entry->value, leaf, level);
+	report_line(out, "VALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx | %s%s%s%s",
+		    names[level], entry->address, entry->index, entry->value, words,
+		    leaf ? " | " : "", leaf ? size_name(size, walk->size) : "",
+		    leaf ? " page" : "");
+}
+
+static void print_mapped(struct out *out, const struct walk *walk)
+{
+	report_line(out, "The virtual address %lx maps to physical address %llx%s%s%s%s",
+		    walk->va, (u64)walk->phys,
+		    walk->no_access ? " | not accessible (PROT_NONE)" : "",
+		    walk->zero ? " | zero page" : "",
+		    walk->huge_zero ? " | huge zero page" : "",
+		    walk->special ? " | special (no struct page)" : "");
+}
+
+static void print_unmapped(struct out *out, const struct walk *walk)
+{
+	static const char * const reasons[] = {
+		[NO_VMA] = "no VMA here",
+		[NOT_MAPPED] = "not mapped",
+		[MIGRATING] = "being migrated",
+		[POISONED] = "poisoned",
+		[DEVICE] = "device memory",
+		[MARKER] = "marker",
+	};
+
+	if (walk->verdict == SWAPPED)
+		report_line(out, "The virtual address %lx maps to no physical address: swapped out (type %u, offset 0x%lx)",
+			    walk->va, walk->swap_type, walk->swap_offset);
+	else
+		report_line(out, "The virtual address %lx maps to no physical address: %s",
+			    walk->va, reasons[walk->verdict]);
+}
+
+static void print_page(struct out *out, const struct walk *walk)
+{
+	const struct page_facts *page = &walk->page;
+	const char *kind = "file";
+	char size[SIZE_LEN], words[128] = "";
+
+	if (walk->zero || walk->huge_zero)
+		kind = "zero";
+	else if (page->hugetlb)
+		kind = "hugetlb";
+	else if (page->ksm)
+		kind = "ksm";
+	else if (page->anon)
+		kind = "anon";
+	else if (page->flags & BIT(PG_swapbacked))
+		kind = "shmem";
+	add_words(words, sizeof(words), page->flags, page_words);
+	report_line(out, "PAGE = %s | pfn %llx | refcount %d | mapcount %d | %s%s%s",
+		    size_name(size, walk->size), (u64)PHYS_PFN(walk->phys),
+		    page->refcount, page->mapcount, kind, *words ? " | " : "", words);
+}
+
+static void print_mapping(struct out *out, const struct facts *facts)
+{
+	const struct mapping *map = &facts->map;
+	char buf[RIGHTS_LEN];
+
+	if (facts->name)
+		/* The name last: its owner may have put anything into it. */
+		report_line(out, "VMA = %lx-%lx %s offset %llx %s", map->start,
+			    map->end, rights(buf, map->flags), facts->offset,
+			    facts->name);
+	else
+		report_line(out, "VMA = %lx-%lx %s %s", map->start, map->end,
+			    rights(buf, map->flags), facts->label);
+}
+
+static void print_walk(struct out *out, const struct facts *facts)
+{
+	const struct walk *walk = &facts->walk;
+	int level;
+
+	report_line(out, "Number of VMAs = %zu", facts->maps.n);
+	for (level = 0; level < walk->levels; level++)
+		print_entry(out, walk, level);
+	if (walk->verdict == MAPPED)
+		print_mapped(out, walk);
+	else
+		print_unmapped(out, walk);
+	if (walk->page.known)
+		print_page(out, walk);
+	if (walk->verdict != NO_VMA)
+		print_mapping(out, facts);
+}
+
+/* The row behind the name and the listed mappings. */
+static loff_t last_row(const struct facts *facts)
+{
+	return 1 + (facts->list_vmas ? facts->maps.n : 0);
+}
+
+static int next(struct facts *facts, loff_t row)
+{
+	return row <= last_row(facts);
+}
+
+static void print(struct out *out, const struct facts *facts, loff_t row)
+{
+	char name[SAFE_NAME_LEN];
+
+	if (row == 0)
+		report_line(out, "PID: %d | PROCESS: %s", facts->pid,
+			    safe_name(name, facts->comm));
+	else if (row < last_row(facts))
+		print_vma(out, &facts->maps, row - 1);
+	else
+		print_walk(out, facts);
+}
+
+static const struct report report = {
+	.facts_size = sizeof(struct facts),
+	.ask = ask,
+	.collect = collect,
+	.next = next,
+	.print = print,
+	.drop = drop,
+	.loaded = "Virtual memory to physical memory info kernel module loaded",
+	.removed = "Virtual memory module to physical memory info removed,Bye !!",
+};
+
+static int __init lkm4_init(void)
+{
+	return report_load();
+}
+
+static void __exit lkm4_exit(void)
+{
+	report_unload();
+}
+
+module_init(lkm4_init);
+module_exit(lkm4_exit);
+MODULE_DESCRIPTION("Walks a virtual address through the page tables to its physical address");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * walk.h - a process's address space: its mappings, and the one page walk
+ *
+ *	lock_mappings()	take the mmap lock and copy the list of mappings
+ *	print_vma()	the line of one of them
+ *	walk_address()	what the page tables say of one virtual address
+ *	decode_entry()	an entry's flags in words
+ *
+ * The walk collects and decides, and prints nothing. Its protocol, which no test
+ * can hold (millions of walks went well without it):
+ *
+ *	mmap lock -> a mapping covers the address -> interrupts off ->
+ *	READ_ONCE() of each level into a local copy -> interrupts on -> unlock
+ *
+ * The mmap lock keeps the mapping, and an address that no mapping covers has
+ * no such keeper and is never walked. It does not keep tables of PTEs:
+ * khugepaged, and since 6.14 madvise(), free them under our feet, and hugetlb
+ * lets go of a shared table of PMDs. What keeps these is that they are freed
+ * after an RCU grace period or an interrupt to every CPU, which ours cannot
+ * take part in with interrupts off. (Not by the TLB flush: the process is
+ * another's, so its flushes do not ask our CPU.) Each entry is read once, and
+ * the walk goes on from that copy.
+ */
+#ifndef LKM_WALK_H
+#define LKM_WALK_H
+
+#include <linux/hugetlb.h>
+#include <linux/irqflags.h>
+#include <linux/mm.h>
+#include <linux/mmap_lock.h>
+#include <linux/pgtable.h>
+#include <linux/slab.h>
+
+#include "report.h"
+
+/* ---- mappings --------------------------------------------------------- */
+
+struct mapping {
+	unsigned long start;
+	unsigned long end;	/* first address behind it */
+	unsigned long flags;	/* VM_READ and so on */
+};
+
+/**
+ * struct mappings - the mappings of an address space
+ * @list: in order of addresses; NULL when not wanted
+ * @n: how many there are
+ */
+struct mappings {
+	struct mapping *list;
+	size_t n;
+};
+
+/* How many there are; no more than the first @room of them are copied. */
+static inline size_t copy_mappings(struct mm_struct *mm, struct mapping *list,
+				   size_t room)
+{
+	struct vm_area_struct *vma;
+	size_t n = 0;
+	VMA_ITERATOR(vmi, mm, 0);
+
+	for_each_vma(vmi, vma) {
+		if (n < room)
+			list[n] = (struct mapping){
+				vma->vm_start, vma->vm_end, vma->vm_flags };
+		n++;
+	}
+	return n;
+}
+
+/**
+ * lock_mappings() - take the mmap lock for reading, and copy the mappings
+ * @mm: the address space
+ * @maps: where they go; @maps->list is the caller's to kvfree(), also after
+ *        an error
+ * @want_list: false: only count them
+ *
+ * Return: 0 with the lock held, or -EINTR or -ENOMEM without it.
+ */
+static inline int lock_mappings(struct mm_struct *mm, struct mappings *maps,
+				bool want_list)
+{
+	size_t room = READ_ONCE(mm->map_count) + 16;
+
+	for (;;) {
+		if (want_list) {
+			maps->list = kvmalloc_array(room, sizeof(*maps->list),
+						    GFP_KERNEL);
+			if (!maps->list)
+				return -ENOMEM;
+		}
+		if (mmap_read_lock_killable(mm))
+			return -EINTR;
+		maps->n = mm->map_count;
+		if (!want_list)
+			return 0;
+		maps->n = copy_mappings(mm, maps->list, room);
+		if (maps->n <= room)
+			return 0;
+		mmap_read_unlock(mm);
+		kvfree(maps->list);
+		maps->list = NULL;
+		room = maps->n + maps->n / 8;
+	}
+}
+
+#define RIGHTS_LEN sizeof("rwxp")
+
+/* rights() - "rwxp" as in /proc/PID/maps; @buf has room for RIGHTS_LEN */
+static inline const char *rights(char *buf, unsigned long flags)
+{
+	buf[0] = flags & VM_READ ? 'r' : '-';
+	buf[1] = flags & VM_WRITE ? 'w' : '-';
+	buf[2] = flags & VM_EXEC ? 'x' : '-';
+	buf[3] = flags & VM_MAYSHARE ? 's' : 'p';
+	buf[4] = '\0';
+	return buf;
+}
+
+/* print_vma() - the line of the @i-th mapping; @maps has the list */
+static inline void print_vma(struct out *out, const struct mappings *maps,
+			     size_t i)
+{
+	const struct mapping *map = &maps->list[i];
+	char buf[RIGHTS_LEN];
+
+	report_line(out, "VM START = %lx VM END = %lx | %s",
+		    map->start, map->end, rights(buf, map->flags));
+}
+
+/* ---- what the bits of an entry mean ----------------------------------- */
+
+enum level { LEVEL_PGD, LEVEL_P4D, LEVEL_PUD, LEVEL_PMD, LEVEL_PTE, LEVELS };
+
+struct word {
+	u64 mask;
+	const char *word;
+};
+
+/* add_words() - append the words of the bits that are set in @bits */
+static inline void add_words(char *buf, size_t size, u64 bits, const struct word *words)
+{
+	size_t len = strlen(buf);
+
+	for (; words->word; words++)
+		if ((bits & words->mask) == words->mask)
+			len += scnprintf(buf + len, size - len, "%s%s",
+					 len ? " " : "", words->word);
+}
+
+#ifdef CONFIG_X86_64
+/* A page with its rights taken away; the bit is GLOBAL in an accessible one. */
+static inline bool entry_protnone(u64 value)
+{
+	return (value & (_PAGE_PRESENT | _PAGE_PROTNONE)) == _PAGE_PROTNONE;
+}
+
+#define X86_BIT(name, word) { 1ULL << _PAGE_BIT_##name, word }
+/*
+ * Architecture bits by their names in asm/pgtable_types.h. The bits that
+ * software may use mean what they say in entries that map a page only.
+ */
+static const struct word entry_words[] = {
+	X86_BIT(PRESENT, "present"),
+	X86_BIT(RW, "rw"),
+	X86_BIT(USER, "user"),
+	X86_BIT(PWT, "pwt"),
+	X86_BIT(PCD, "pcd"),
+	X86_BIT(ACCESSED, "accessed"),
+	X86_BIT(DIRTY, "dirty"),
+	{ }
+};
+
+static const struct word leaf_words[] = {
+	X86_BIT(GLOBAL, "global"),
+	X86_BIT(SPECIAL, "special"),
+	X86_BIT(SOFT_DIRTY, "soft_dirty"),
+	X86_BIT(PKEY_BIT0, "pkey0"),
+	X86_BIT(PKEY_BIT1, "pkey1"),
+	X86_BIT(PKEY_BIT2, "pkey2"),
+	X86_BIT(PKEY_BIT3, "pkey3"),
+	{ }
+};
+
+/* Bit 7 is the page's size above the lowest level, and PAT at it. */
+static const struct word pte_words[] = { X86_BIT(PAT, "pat"), { } };
+static const struct word huge_words[] = {
+	X86_BIT(PSE, "pse"),
+	X86_BIT(PAT_LARGE, "pat"),
+	{ }
+};
+
+static const struct word nx_words[] = { X86_BIT(NX, "nx"), { } };
+
+/**
+ * decode_entry() - an entry's flags in words
+ * @buf: where they go, separated by blanks
+ * @size: room in @buf
+ * @value: the entry
+ * @leaf: whether it maps a page, not a table
+ * @level: the level it was found at
+ */
+static inline void decode_entry(char *buf, size_t size, u64 value, bool leaf,
+			 enum level level)
+{
+	buf[0] = '\0';
+	if (leaf && entry_protnone(value))
+		strscpy(buf, "protnone", size);
+	add_words(buf, size, value, entry_words);
+	if (leaf)
+		add_words(buf, size, value,
+			  level == LEVEL_PTE ? pte_words : huge_words);
+	if (leaf && !entry_protnone(value))
+		add_words(buf, size, value, leaf_words);
+	add_words(buf, size, value, nx_words);
+}
+#else
+#error "The page walk knows the entries of x86-64 only."
+#endif
+
+/* ---- the page walk ---------------------------------------------------- */
+
+/**
+ * struct entry - an entry of a page table
+ * @address: kernel virtual address it lies at
+ * @index: its number in the table
+ * @value: what it was, once
+ */
+struct entry {
+	unsigned long address;
+	unsigned int index;
+	u64 value;
+};
+
+enum verdict {
+	MAPPED,
+	NO_VMA,
+	NOT_MAPPED,	/* empty: never touched, dropped since, or only cached */
+	SWAPPED,
+	MIGRATING,
+	POISONED,
+	DEVICE,
+	MARKER,
+};
+
+/**
+ * struct page_facts - what struct page says of a mapped page
+ * @known: the rest holds; false where there is no struct page, or none could
+ *         be held
+ * @refcount: references without ours, of the whole (huge) page
+ * @mapcount: page table entries that map this very page
+ * @flags: page->flags of the head page, PG_* by bit number
+ */
+struct page_facts {
+	bool known;
+	int refcount;
+	int mapcount;
+	unsigned long flags;
+	bool anon;
+	bool ksm;
+	bool hugetlb;
+};
+
+/**
+ * struct walk - a virtual address and what its page tables say of it
+ * @va: the address
+ * @entry: the entries that were read, from the top; a level that this kernel
+ *         folds into the one above repeats its entry
+ * @levels: how many
+ * @verdict: where the address leads
+ * @size: MAPPED: bytes that the last entry maps
+ * @phys: MAPPED: physical address of the byte at @va
+ * @swap_type: SWAPPED: number of the swap area
+ * @swap_offset: SWAPPED: page slot in it
+ * @no_access: a page with its rights taken away (PROT_NONE, NUMA hint)
+ * @zero: the page of zeroes that stands in for memory only read so far
+ * @huge_zero: the huge one of them
+ * @special: memory without a struct page that we may touch
+ * @page: the page
+ */
+struct walk {
+	unsigned long va;
+	struct entry entry[LEVELS];
+	int levels;
+	enum verdict verdict;
+	unsigned long size;
+	phys_addr_t phys;
+	unsigned int swap_type;
+	unsigned long swap_offset;
+	bool no_access;
+	bool zero;
+	bool huge_zero;
+	bool special;
+	struct page_facts page;
+};
+
+/*
+ * @copy is the local copy of the entry above: a folded level's *_offset() gives
+ * it back as its own entry.
+ */
+static inline void walk_step(struct walk *walk, const void *entry,
+			     const void *copy, u64 value, unsigned int index)
+{
+	struct entry *step = &walk->entry[walk->levels++];
+
+	if (entry == copy)
+		*step = step[-1];
+	else
+		*step = (struct entry){ (unsigned long)entry, index, value };
+}
+
+static inline void walk_ends_at(struct walk *walk, unsigned long pfn,
+				unsigned long size)
+{
+	walk->verdict = MAPPED;
+	walk->size = size;
+	walk->phys = PFN_PHYS(pfn) + (walk->va & (size - 1));
+}
+
+/*
+ * Nothing present: what the entry says instead. The entries of huge pages are
+ * laid out as those of small ones where they are not present.
+ */
+static inline void walk_ends_absent(struct walk *walk)
+{
+	pte_t pte = __pte(walk->entry[walk->levels - 1].value);
+	softleaf_t entry;
+
+	walk->verdict = NOT_MAPPED;
+	if (pte_none(pte))
+		return;
+	entry = softleaf_from_pte(pte);
+	if (softleaf_is_migration(entry)) {
+		walk->verdict = MIGRATING;
+	} else if (softleaf_is_hwpoison(entry) || softleaf_is_poison_marker(entry)) {
+		walk->verdict = POISONED;
+	} else if (softleaf_is_device_private(entry) ||
+		   softleaf_is_device_exclusive(entry)) {
+		walk->verdict = DEVICE;
+	} else if (softleaf_is_marker(entry)) {
+		walk->verdict = MARKER;
+	} else {
+		walk->verdict = SWAPPED;
+		walk->swap_type = swp_type(entry);
+		walk->swap_offset = swp_offset(entry);
+	}
+}
+
+/*
+ * A 1 GB page. On x86 pud_present() is false for one with PROT_NONE, which only
+ * hugetlb can make; and arm64 up to 6.1 calls a PROT_NONE leaf no leaf, but
+ * then it is no good table either.
+ */
+static inline bool pud_is_page(struct vm_area_struct *vma, pud_t pud)
+{
+	if (pud_present(pud))
+		return pud_leaf(pud) || pud_bad(pud);
+	return is_vm_hugetlb_page(vma) && pte_present(__pte(pud_val(pud)));
+}
+
+static inline bool pmd_is_page(pmd_t pmd)
+{
+	return pmd_present(pmd) && (pmd_leaf(pmd) || pmd_bad(pmd));
+}
+
+/* The lower three levels, from the copy of the entry above them. */
+static inline void walk_pud(struct vm_area_struct *vma, p4d_t *p4dp, p4d_t p4d,
+			    struct walk *walk)
+{
+	unsigned long va = walk->va;
+	pud_t *pudp = pud_offset_lockless(p4dp, p4d, va);
+	pud_t pud = READ_ONCE(*pudp);
+	pmd_t *pmdp, pmd;
+	pte_t *ptep, pte;
+
+	walk_step(walk, pudp, &p4d, pud_val(pud), pud_index(va));
+	if (pud_is_page(vma, pud))
+		return walk_ends_at(walk, pud_pfn(pud), PUD_SIZE);
+	if (!pud_present(pud))
+		return walk_ends_absent(walk);
+
+	pmdp = pmd_offset_lockless(pudp, pud, va);
+	pmd = READ_ONCE(*pmdp);
+	walk_step(walk, pmdp, &pud, pmd_val(pmd), pmd_index(va));
+	if (pmd_is_page(pmd))
+		return walk_ends_at(walk, pmd_pfn(pmd), PMD_SIZE);
+	if (!pmd_present(pmd))
+		return walk_ends_absent(walk);
+
+	ptep = pte_offset_kernel(&pmd, va);
+	pte = READ_ONCE(*ptep);
+	walk_step(walk, ptep, &pmd, pte_val(pte), pte_index(va));
+	if (pte_present(pte))
+		walk_ends_at(walk, pte_pfn(pte), PAGE_SIZE);
+	else
+		walk_ends_absent(walk);
+}
+
+/* Interrupts are off, and @vma covers the address: see the head of this file. */
+static inline void walk_levels(struct mm_struct *mm, struct vm_area_struct *vma,
+			       struct walk *walk)
+{
+	unsigned long va = walk->va;
+	pgd_t *pgdp = pgd_offset(mm, va);
+	pgd_t pgd = READ_ONCE(*pgdp);
+	p4d_t *p4dp, p4d;
+
+	walk->levels = 0;
+	walk_step(walk, pgdp, NULL, pgd_val(pgd), pgd_index(va));
+	if (!pgd_present(pgd))
+		return walk_ends_absent(walk);
+	p4dp = p4d_offset_lockless(pgdp, pgd, va);
+	p4d = READ_ONCE(*p4dp);
+	walk_step(walk, p4dp, &pgd, p4d_val(p4d), p4d_index(va));
+	if (!p4d_present(p4d))
+		return walk_ends_absent(walk);
+	walk_pud(vma, p4dp, p4d, walk);
+}
+
+/* ---- the page behind a translation ------------------------------------ */
+
+/* What the last entry says of the page, before the page itself is asked. */
+static inline void walk_remarks(struct vm_area_struct *vma, struct walk *walk)
+{
+	unsigned long pfn = PHYS_PFN(walk->phys);
+	u64 value = walk->entry[walk->levels - 1].value;
+
+	walk->no_access = entry_protnone(value);
+	walk->zero = walk->levels == LEVELS && is_zero_pfn(pfn);
+	walk->special = !pfn_valid(pfn);
+	if (walk->zero)
+		return;
+	if (walk->levels == LEVELS)
+		walk->special |= pte_special(__pte(value));
+	else
+		walk->special |= !!(vma->vm_flags & VM_PFNMAP);
+}
+
+/*
+ * Take a reference to the page that the walk came to, as get_user_pages_fast()
+ * does: only a page that somebody still holds, and then look whether the tables
+ * still lead to it. Interrupts are still off.
+ *
+ * Return: the head page, held; NULL: none. @same is whether it is the right one.
+ */
+static inline struct page *walk_hold(struct mm_struct *mm,
+				     struct vm_area_struct *vma,
+				     const struct walk *walk, bool *same)
+{
+	struct page *page = pfn_to_page(PHYS_PFN(walk->phys));
+	struct page *head = compound_head(page);
+	struct walk again = { .va = walk->va };
+
+	if (!get_page_unless_zero(head))
+		return NULL;
+	walk_levels(mm, vma, &again);
+	*same = again.levels == walk->levels && compound_head(page) == head &&
+		again.entry[again.levels - 1].value ==
+		walk->entry[walk->levels - 1].value;
+	return head;
+}
+
+static inline void copy_page_facts(struct walk *walk, struct page *head,
+				   struct vm_area_struct *vma)
+{
+	struct page *page = pfn_to_page(PHYS_PFN(walk->phys));
+
+	walk->page = (struct page_facts){
+		.known = true,
+		.refcount = page_ref_count(head) - 1,
+		.mapcount = page_mappings(page),
+		/* A struct around one word since v6.18. */
+		.flags = READ_ONCE(*(unsigned long *)&head->flags),
+		.anon = PageAnon(head),
+		.ksm = page_is_ksm(head),
+		.hugetlb = is_vm_hugetlb_page(vma),
+	};
+	/*
+	 * No module can ask for the huge zero page by name. (DAX maps it into
+	 * files, too, where it passes for a page of the file.)
+	 */
+	walk->huge_zero = walk->size == PMD_SIZE && !walk->page.anon &&
+			  vma_is_anonymous(vma);
+}
+
+/*
+ * One try.
+ *
+ * Return: whether it must be made again, because the page was being taken away.
+ */
+static inline bool walk_try(struct mm_struct *mm, struct vm_area_struct *vma,
+			    struct walk *walk)
+{
+	struct page *head = NULL;
+	bool same = false, again;
+	unsigned long irq;
+
+	local_irq_save(irq);
+	walk_levels(mm, vma, walk);
+	if (walk->verdict == MAPPED)
+		walk_remarks(vma, walk);
+	again = walk->verdict == MAPPED && !walk->special;
+	if (again)
+		head = walk_hold(mm, vma, walk, &same);
+	local_irq_restore(irq);
+	if (!head)
+		return again;
+	if (same)
+		copy_page_facts(walk, head, vma);
+	/* Not with interrupts off: ours may be the last reference. */
+	put_page(head);
+	return !same;
+}
+
+/**
+ * walk_address() - walk an address through the page tables
+ * @mm: the address space; the caller holds a reference and the mmap lock
+ * @vma: the mapping that covers the address, or NULL
+ * @walk: @walk->va is the address, the rest is zeroed, and filled in here
+ *
+ * A page that is being taken away at each of a few tries keeps @walk->page
+ * unknown; the translation itself is that of the last try.
+ */
+static inline void walk_address(struct mm_struct *mm, struct vm_area_struct *vma,
+				struct walk *walk)
+{
+	int tries = 8;
+
+	walk->verdict = NO_VMA;
+	if (!vma)
+		return;
+	while (tries-- && walk_try(mm, vma, walk))
+		cpu_relax();
+}
+
+#endif /* LKM_WALK_H */
