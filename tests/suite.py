@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The base of all tests: what is done in a guest, and what no test may leave.
+
+A test file mirrors a source: tests/lkm4.py tests lkm4.c. Its classes derive
+from GuestTest; each test method is run in a guest of each paging that its
+class names. The docstring's first line, or else the method's name, is the
+test's title.
+"""
+
+import collections
+import errno
+import os
+import re
+import secrets
+import shlex
+import unittest
+
+TAINT_ALLOWED = 4096 | 8192     # O: out of tree, E: unsigned
+ALARM = re.compile(r'BUG|WARNING|Oops|general protection|rcu.*stall|'
+                   r'soft lockup|Call Trace')
+RECORD = re.compile(r'<(\d+)>\[ *[\d.]+\] (.*)')
+KERN_ERR, KERN_INFO = 3, 6
+
+# What the module loader says under a module's name, once in a guest's life.
+LOADERS_WORDS = ('loading out-of-tree module taints kernel.',
+                 'module verification failed: ')
+
+# insmod has words of its own for some errors, meant for other causes.
+INSMOD_SAYS = {errno.EINVAL: 'Invalid parameters',
+               errno.ENOENT: 'Unknown symbol in module',
+               errno.ENOEXEC: 'Invalid module format',
+               errno.ESRCH: 'Module has wrong symbol version'}
+
+# Wait until process $pid stands still; fail if it ends.
+WAIT_STOPPED = '''
+while read -r stat </proc/$pid/stat; do
+    case ${stat##*) } in
+    T*) exit 0 ;;
+    Z* | X*) break ;;
+    esac
+    usleep 2000
+done 2>/dev/null
+exit 1
+'''
+
+# Kill the processes of session $pid, and wait until they have let go of their
+# memory: dead ones are of no account, whoever has yet to reap them.
+KILL_SESSION = '''
+kill -KILL -$pid
+until ! ps -s $pid -o stat= | grep -qv '^Z'; do
+    usleep 2000
+done 2>/dev/null
+'''
+
+Process = collections.namedtuple('Process', 'pid lines output')
+
+
+class Report(collections.namedtuple('Report', 'lines farewell before after')):
+    """What a module printed when loaded and when removed, and what the
+    command `around` said just before and just after the report was made."""
+
+    @property
+    def body(self):
+        """The lines between the welcome and the closing line."""
+        return self.lines[1:-1]
+
+
+class Log:
+    """What goes wrong in a guest between two looks at its kernel."""
+
+    def __init__(self, guest):
+        self.guest = guest
+        self.begin()
+
+    def begin(self):
+        """Take a guest that was just booted as it is."""
+        self.mark = None
+        self.taint = TAINT_ALLOWED
+        self.complaints()
+
+    def complaints(self):
+        """What happened since the last look that may not happen."""
+        last, self.mark = self.mark, f'canary {secrets.token_hex(8)}'
+        output = self.guest.check(f'''
+            cat /proc/sys/kernel/tainted
+            loaded=$(grep -o '^lkm[0-9]*' /proc/modules)
+            echo $loaded
+            [ -z "$loaded" ] || rmmod $loaded
+            dmesg -r -S
+            echo {self.mark} >/dev/kmsg''')
+        taint, loaded, log = output.split('\n', 2)
+        new_taint = int(taint) & ~self.taint
+        self.taint |= int(taint)
+        if last is None:
+            return []
+        # All of the log, when so much was logged that the mark is gone.
+        found = [line for line in log.rpartition(last)[2].splitlines()
+                 if self._alarming(line)]
+        if new_taint:
+            found.append(f'the kernel became tainted: {new_taint}')
+        if loaded:
+            found.append(f'still loaded: {loaded}')
+        return found
+
+    @staticmethod
+    def _alarming(line):
+        # A module's report holds names of processes, which may be anything.
+        record = RECORD.fullmatch(line)
+        text = record[2] if record else line
+        return ALARM.search(text) and not re.match(r'lkm\d: ', text)
+
+
+def words(module, **parameters):
+    """The arguments of insmod."""
+    values = [f'{name}={value}' for name, value in parameters.items()]
+    return ' '.join(map(shlex.quote, [f'{module}.ko', *values]))
+
+
+def module_lines(log, module):
+    """(level, text) of what a module itself wrote into the log."""
+    records = filter(None, map(RECORD.fullmatch, log.splitlines()))
+    return [(int(level) & 7, text[len(module) + 2:])
+            for level, text in (record.groups() for record in records)
+            if text.startswith(f'{module}: ')
+            and not text[len(module) + 2:].startswith(LOADERS_WORDS)]
+
+
+class GuestTest(unittest.TestCase):
+    """A test in a guest, which the runner gives to the class."""
+
+    paging = ('4-level', '5-level')     # in which guests it runs
+    memory = '1G'
+    append = ''                         # for the kernel's command line
+
+    guest = None
+    log = None
+    comparisons = 0
+    started = 0
+
+    def run(self, result=None):
+        """Run in a living guest, and look at what the test left behind."""
+        self.comparisons = 0
+        if not self.guest.running:
+            self.guest.boot()
+            self.log.begin()
+        self.addCleanup(self._aftermath)
+        return super().run(result)
+
+    def _aftermath(self):
+        complaints = self.log.complaints() if self.guest.running else []
+        if complaints:
+            self.fail('\n'.join(['the test left behind:', *complaints]))
+
+    # --- comparisons that compare something ---
+
+    def compared(self, number):
+        """Fail when a comparison had nothing to compare."""
+        if not number:
+            self.fail('nothing was compared')
+        self.comparisons += number
+
+    def some(self, rows):
+        """The rows, as a list; fail when there are none."""
+        rows = list(rows)
+        if not rows:
+            self.fail('there are no rows to compare')
+        return rows
+
+    # --- modules ---
+
+    def report(self, module, around=':', **parameters):
+        """Load a module, remove it, and return what it printed."""
+        mark = f'canary {secrets.token_hex(8)}'
+        status, output = self.guest.run(f'''
+            {around}
+            echo {mark}; echo {mark} >/dev/kmsg
+            insmod {words(module, **parameters)} || exit
+            echo {mark} >/dev/kmsg
+            {around}
+            echo {mark}
+            rmmod {module} || exit
+            dmesg -r -S''')
+        if status:
+            self.fail(f'{words(module, **parameters)}: {output}')
+        before, after, log = output.split(f'{mark}\n', 2)
+        if log.count(mark) != 2:
+            self.fail('the report drove its own beginning out of the log')
+        _, loaded, removed = log.split(mark)
+        return Report(self._informed(loaded, module),
+                      self._informed(removed, module), before, after)
+
+    def _informed(self, log, module):
+        """A module's lines, which must all be at KERN_INFO."""
+        lines = module_lines(log, module)
+        if any(level != KERN_INFO for level, _ in lines):
+            self.fail(f'not all at KERN_INFO: {lines}')
+        if not lines:
+            self.fail(f'{module} printed nothing')
+        return [text for _, text in lines]
+
+    def proc(self, module, **parameters):
+        """Load a module and return the lines of one read of its file."""
+        parameters = {'log': 0, **parameters}
+        status, output = self.guest.run(f'''
+            insmod {words(module, **parameters)} || exit
+            cat /proc/{module}
+            status=$?
+            rmmod {module} && exit $status''')
+        if status:
+            self.fail(f'{words(module, **parameters)}: {output}')
+        return self.some(output.splitlines())
+
+    def insmod_fails(self, module, error, **parameters):
+        """Fail to load a module, with an errno; the one line it logged."""
+        mark = f'canary {secrets.token_hex(8)}'
+        status, output = self.guest.run(f'''
+            echo {mark} >/dev/kmsg
+            insmod {words(module, **parameters)} && exit 100
+            dmesg -r -S | sed -n '/{mark}/,$p'
+            ! grep '^{module} ' /proc/modules''')
+        if status:
+            self.fail(f'insmod {words(module, **parameters)} went well')
+        said = INSMOD_SAYS.get(error, os.strerror(error))
+        self.assertIn(f'could not insert module {module}.ko: {said}', output)
+        lines = module_lines(output, module)
+        if [level for level, _ in lines] != [KERN_ERR]:
+            self.fail(f'not one line at KERN_ERR: {lines}')
+        return lines[0][1]
+
+    # --- processes that stand still ---
+
+    def start(self, fixture, *arguments, keep=False):
+        """Start a fixture; wait until it stops itself with SIGSTOP. It is
+        killed when the test ends, unless it is to be kept for others."""
+        type(self).started += 1
+        output = f'/run/{fixture}.{self.started}'
+        # A session of its own: what it forks can then be found and killed.
+        command = shlex.join(['setsid', f'fixtures/{fixture}',
+                              *map(str, arguments)])
+        pid = int(self.guest.check(f'{command} >{output} 2>&1 & echo $!'))
+        if not keep:
+            self.addCleanup(self._kill, pid)
+        return Process(pid, self._printed(pid, output), output)
+
+    def resume(self, process):
+        """Let a fixture go on until it stops again; what it printed since."""
+        self.guest.check(f'kill -CONT {process.pid}')
+        lines = self._printed(process.pid, process.output)
+        return lines[len(process.lines):]
+
+    def _printed(self, pid, output):
+        status, text = self.guest.run(f'pid={pid}; ({WAIT_STOPPED}) && '
+                                      f'cat {output}')
+        if status:
+            text = self.guest.run(f'cat {output}').output
+            self.fail(f'the fixture ended instead of stopping: {text}')
+        return text.splitlines()
+
+    def _kill(self, pid):
+        if self.guest.running:
+            self.guest.check(f'pid={pid}\n{KILL_SESSION}')
+
+
+def _counting(name):
+    assertion = getattr(unittest.TestCase, name)
+
+    def counted(self, *args, **kwargs):
+        self.comparisons += 1
+        return assertion(self, *args, **kwargs)
+    return counted
+
+
+# A test that asserts nothing proves nothing: the runner looks at the count.
+for _name in dir(unittest.TestCase):
+    if _name.startswith('assert'):
+        setattr(GuestTest, _name, _counting(_name))

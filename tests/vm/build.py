@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Build the tree for a guest's kernel, in a copy in the cache.
+
+Not in the tree itself: builds for two kernels would overwrite each other, and
+the tree's own build is for the kernel of the host.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+
+from cache import announce, cache, locked
+
+TREE = Path(__file__).resolve().parents[2]
+SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.c')
+HELPERS = ('pagemap', 'lazy_allocation')
+WARNING = re.compile(r'^\S+: warning:|^WARNING:', re.M)
+
+
+class BuildError(Exception):
+    """The tree does not build; the compiler's words are in the message."""
+
+
+class Build:
+    """What was built: modules, and programs at their places in the tree."""
+
+    def __init__(self, path):
+        self.path = path
+
+    @property
+    def modules(self):
+        """The suite's modules."""
+        return sorted(self.path.glob('*.ko'))
+
+    @property
+    def programs(self):
+        """The suite's helpers and the tests' fixtures."""
+        helpers = [self.path / name for name in HELPERS]
+        fixtures = [path.with_suffix('') for path in
+                    sorted(self.path.glob('fixtures/*.c'))]
+        return [path for path in helpers + fixtures if path.exists()]
+
+
+def sources():
+    """The files to build from, by their names in the tree."""
+    found = (path for pattern in SOURCES for path in TREE.glob(pattern))
+    # kbuild leaves its own lkm1.mod.c behind in a tree that was built in.
+    return {path.relative_to(TREE): path for path in found
+            if not path.name.endswith('.mod.c')}
+
+
+def place(name):
+    """Where a file of the tree stands in the copy."""
+    return Path(*name.parts[1:]) if name.parts[0] == 'tests' else name
+
+
+def copy_sources(copy):
+    """Bring the copy up to date; times are kept, so make does the least."""
+    wanted = {copy / place(name): path for name, path in sources().items()}
+    for target, path in wanted.items():
+        target.parent.mkdir(exist_ok=True)
+        old = target.stat() if target.exists() else None
+        new = path.stat()
+        if not old or (old.st_mtime_ns, old.st_size) != (new.st_mtime_ns,
+                                                         new.st_size):
+            shutil.copy2(path, target)
+    for path in [*copy.glob('*.[ch]'), *copy.glob('fixtures/*.c')]:
+        if path not in wanted and not path.name.endswith('.mod.c'):
+            forget(path)
+
+
+def forget(path):
+    """Remove a source that is gone from the tree, and what it became."""
+    for name in (path, path.with_suffix('.ko'), path.with_suffix('')):
+        name.unlink(missing_ok=True)
+
+
+def run(command, where):
+    """Run a compiler; what it has to say is an error, be it but a warning."""
+    done = subprocess.run(command, cwd=where, text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode or WARNING.search(done.stdout):
+        output = done.stdout.replace(f'{where}/', '')
+        raise BuildError(f'{" ".join(command)}\n{output}')
+
+
+def compile_fixtures(copy):
+    """Each fixture is one static program, with nothing to load at start."""
+    for source in sorted(copy.glob('fixtures/*.c')):
+        program = source.with_suffix('')
+        if (not program.exists()
+                or program.stat().st_mtime <= source.stat().st_mtime):
+            run(['gcc', '-O2', '-Wall', '-static', '-pthread', '-o',
+                 str(program), str(source)], copy)
+
+
+def fingerprint(kernel):
+    """What a build depends on; kbuild takes a second to find that out."""
+    facts = [str(kernel.path)]
+    for name, path in sorted(sources().items()):
+        status = path.stat()
+        facts.append(f'{name} {status.st_mtime_ns} {status.st_size}')
+    return '\n'.join(facts)
+
+
+def build(kernel):
+    """Build everything for a kernel; only what changed is made again."""
+    key = hashlib.sha256(str(TREE).encode()).hexdigest()[:12]
+    copy = cache('build', f'{key}-{kernel.release}')
+    stamp = copy / 'built'
+    facts = fingerprint(kernel)
+    with locked(copy.name):
+        if not stamp.exists() or stamp.read_text() != facts:
+            announce(f'Building the modules for {kernel.release}')
+            copy_sources(copy)
+            run(['make', '--no-print-directory', f'KDIR={kernel.build}',
+                 f'-j{len(os.sched_getaffinity(0))}'], copy)
+            compile_fixtures(copy)
+            stamp.write_text(facts)
+    return Build(copy)
+
+
+def build_or_exit(kernel):
+    """As build(), for a command: the compiler's words, and out."""
+    try:
+        return build(kernel)
+    except BuildError as error:
+        sys.exit(f'{error}\nThe tree does not build without a warning.')

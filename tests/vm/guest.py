@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A disposable QEMU guest that runs commands and whose memory can be read.
+
+Commands and their answers go over a virtio-serial port of their own; the
+console is only ever shown to people, never searched for results. Memory is
+read through QEMU's monitor, from outside the guest.
+"""
+
+import base64
+import collections
+import hashlib
+import json
+import os
+from pathlib import Path
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+from cache import announce, cache, write_atomically
+
+BOOT_SECONDS = 60
+PROBE_SECONDS = 8
+MOST_BOOTS = 4      # then there is no hope for the tests that are left
+PAGINGS = ('4-level', '5-level')
+
+# Whatever is wrong ends the guest at once, and with it QEMU (-no-reboot).
+# devkmsg: lines that tests write into the log must not be dropped.
+APPEND = ('console=ttyS0 loglevel=5 oops=panic panic=-1 panic_on_warn=1 '
+          'softlockup_panic=1 hung_task_panic=1 printk.devkmsg=on')
+
+Result = collections.namedtuple('Result', 'status output')
+
+
+class GuestDied(Exception):
+    """The guest ended, hangs, or talks nonsense."""
+
+
+class CommandFailed(Exception):
+    """A command that had to succeed in the guest did not."""
+
+
+def qemu_command(kernel, initramfs, paging, accel, append):
+    """QEMU's command line as far as all guests have it in common."""
+    if paging not in PAGINGS:
+        raise ValueError(f'no such paging: {paging}')
+    # The PVH entry of a vmlinux saves the decompressor's seconds, and skips
+    # the code that would turn on 5-level paging and KASLR.
+    image = kernel.vmlinux if paging == '4-level' else kernel.vmlinuz
+    cpu = 'host' if accel == 'kvm' else 'max'
+    return ['qemu-system-x86_64', '-machine', 'q35', '-accel', accel,
+            '-cpu', cpu, '-kernel', str(image), '-initrd', str(initramfs),
+            '-append', append, '-nodefaults', '-no-user-config',
+            '-display', 'none', '-no-reboot']
+
+
+class Qmp:
+    """QEMU's monitor."""
+
+    def __init__(self, connection):
+        self.stream = connection.makefile('rwb')
+        self.stream.readline()
+        self.command('qmp_capabilities')
+
+    def command(self, name, **arguments):
+        """Execute a command and return its answer; events are passed over."""
+        request = {'execute': name, 'arguments': arguments}
+        self.stream.write(json.dumps(request).encode() + b'\n')
+        self.stream.flush()
+        while True:
+            line = self.stream.readline()
+            if not line:
+                raise GuestDied('QEMU ended')
+            answer = json.loads(line)
+            if 'error' in answer:
+                raise MonitorError(f"{name}: {answer['error']['desc']}")
+            if 'return' in answer:
+                return answer['return']
+
+
+class MonitorError(Exception):
+    """QEMU's monitor refused a command."""
+
+
+class Guest:
+    """One guest, from `with` to its end.
+
+    paging is '4-level' or '5-level'; append is added to the kernel's command
+    line. A guest that died can be booted again.
+    """
+
+    def __init__(self, kernel, initramfs, paging='4-level', memory='1G',
+                 cpus=2, append='', accel=None):
+        self.kernel = kernel
+        self.initramfs = initramfs
+        self.paging = paging
+        self.memory = memory
+        self.cpus = cpus
+        self.append = append
+        self.accel = accel or accelerator(kernel, initramfs, paging)
+        self.boots = 0
+        self.qemu = None
+        self.directory = None
+
+    def __enter__(self):
+        try:
+            self.boot()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    # --- life and death ---
+
+    def boot(self, limit=BOOT_SECONDS):
+        """Start, and wait until commands are answered."""
+        self.stop()
+        if self.boots == MOST_BOOTS:
+            raise GuestDied(f'the guest died {self.boots} times; no more tests '
+                            'are run in it')
+        self.boots += 1
+        # pylint: disable=consider-using-with
+        self.directory = tempfile.TemporaryDirectory(prefix='lkm-guest-')
+        self.agent, agent_end = socket.socketpair()
+        self.monitor, monitor_end = socket.socketpair()
+        with agent_end, monitor_end, open(self.console, 'wb') as console:
+            self.qemu = subprocess.Popen(
+                self._command(agent_end.fileno(), monitor_end.fileno()),
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                pass_fds=(agent_end.fileno(), monitor_end.fileno()),
+                start_new_session=True)
+        self.qmp = None
+        self._answer(b'ready', time.monotonic() + limit, 'boot')
+
+    def _command(self, agent, monitor):
+        # setpriv: QEMU must not outlive this process, however it ends.
+        return ['setpriv', '--pdeathsig', 'KILL',
+                *qemu_command(self.kernel, self.initramfs, self.paging,
+                              self.accel, f'{APPEND} {self.append}'),
+                '-m', self.memory, '-smp', str(self.cpus),
+                '-chardev', f'file,id=console,path={self.console},append=on',
+                '-serial', 'chardev:console',
+                '-chardev', f'socket,id=agent,fd={agent}',
+                '-device', 'virtio-serial-pci',
+                '-device', 'virtserialport,chardev=agent,name=agent',
+                '-chardev', f'socket,id=monitor,fd={monitor}',
+                '-mon', 'chardev=monitor,mode=control']
+
+    def stop(self):
+        """End the guest, in whatever state it is."""
+        if self.qemu:
+            self.qemu.kill()
+            self.qemu.wait()
+            self.agent.close()
+            self.monitor.close()
+            self.qemu = None
+        if self.directory:
+            self.directory.cleanup()
+            self.directory = None
+
+    @property
+    def running(self):
+        """Whether commands can be expected to be answered."""
+        return self.qemu is not None
+
+    @property
+    def console(self):
+        """The file that holds what the guest, and QEMU, said."""
+        return Path(self.directory.name, 'console')
+
+    def console_tail(self, lines=40):
+        """The last lines of the console."""
+        text = self.console.read_bytes().decode('utf-8', 'replace')
+        return text.replace('\r', '').splitlines()[-lines:]
+
+    def _died(self, why):
+        """The exception for a guest that cannot go on; it is ended."""
+        tail = '\n'.join(self.console_tail()) or '(nothing)'
+        self.stop()
+        return GuestDied(f'the guest {why}; its last console lines:\n{tail}')
+
+    # --- commands ---
+
+    def run(self, command, timeout=60):
+        """Run a shell script as root; its status and output.
+
+        It runs in a subshell of the guest's first process: `$$` is 1 in it.
+        What it leaves running in the background lives on.
+        """
+        if not self.running:
+            raise GuestDied('the guest has ended before')
+        token = secrets.token_hex(8).encode()
+        request = base64.b64encode(command.encode())
+        try:
+            self.agent.settimeout(timeout)
+            self.agent.sendall(b'%s %s\n' % (token, request))
+        except OSError as error:
+            raise self._died('ended') from error
+        return self._answer(token, time.monotonic() + timeout, command)
+
+    def check(self, command, timeout=60):
+        """Run a shell script that has to succeed; its output."""
+        status, output = self.run(command, timeout)
+        if status:
+            raise CommandFailed(f'{command}\nstatus {status}: {output}')
+        return output
+
+    def _answer(self, token, deadline, command):
+        """Receive a command's output, ended by `TOKEN STATUS`."""
+        received = bytearray()
+        while token not in received[-100:] or not received.endswith(b'\n'):
+            received += self._receive(deadline, command)
+        output, _, status = bytes(received).rpartition(token)
+        if not re.fullmatch(rb' \d+\n', status):
+            raise self._died(f'gave a garbled answer ({received[-80:]!r})')
+        return Result(int(status), output.decode('utf-8', 'surrogateescape'))
+
+    def _receive(self, deadline, command):
+        try:
+            self.agent.settimeout(max(deadline - time.monotonic(), 0.001))
+            data = self.agent.recv(1 << 20)
+        except socket.timeout as error:
+            raise self._died(f'did not answer in time: {command}') from error
+        except OSError:
+            data = b''
+        if not data:
+            raise self._died(f'ended: {command}')
+        return data
+
+    # --- memory, from outside ---
+
+    def physical(self, address, length):
+        """Bytes of the guest's physical memory."""
+        with self._stopped():
+            return self._memory('pmemsave', address, length)
+
+    def kernel_virtual(self, address, length):
+        """Bytes at an address of the guest's kernel.
+
+        A CPU that is in user mode may have the kernel unmapped (page table
+        isolation), so each is asked, and again a little later.
+        """
+        for _ in range(50):
+            with self._stopped():
+                for cpu in range(self.cpus):
+                    try:
+                        return self._memory('memsave', address, length,
+                                            **{'cpu-index': cpu})
+                    except MonitorError as error:
+                        refusal = error
+            time.sleep(0.02)
+        raise refusal
+
+    def _memory(self, command, address, length, **options):
+        path = Path(self.directory.name, 'memory')
+        # The monitor takes addresses as signed numbers.
+        signed = (address ^ 1 << 63) - (1 << 63)
+        self.qmp.command(command, val=signed, size=length,
+                         filename=str(path), **options)
+        return path.read_bytes()
+
+    def _stopped(self):
+        if not self.running:
+            raise GuestDied('the guest has ended before')
+        self.qmp = self.qmp or Qmp(self.monitor)
+        return Stopped(self.qmp)
+
+
+class Stopped:
+    """The guest stands still while its memory is read."""
+
+    def __init__(self, qmp):
+        self.qmp = qmp
+
+    def __enter__(self):
+        self.qmp.command('stop')
+
+    def __exit__(self, *_):
+        self.qmp.command('cont')
+
+
+# --- which accelerator -------------------------------------------------------
+
+def accelerator(kernel, initramfs, paging='4-level'):
+    """'kvm' where it really works, else 'tcg'.
+
+    /dev/kvm proves nothing: inside some virtual machines it opens, and guests
+    hang or abort. So a guest is booted, once for each boot of the host.
+    """
+    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        return 'tcg'
+    cpuinfo = Path('/proc/cpuinfo').read_text()
+    if paging == '5-level' and not re.search(r'^flags.* la57\b', cpuinfo, re.M):
+        return 'tcg'
+    verdict = cache('accelerator') / host_key(paging)
+    if not verdict.exists():
+        announce(f'Trying KVM with {paging} page tables')
+        works = kvm_works(kernel, initramfs, paging)
+        write_atomically(verdict, b'kvm' if works else b'tcg')
+    return verdict.read_text()
+
+
+def host_key(paging):
+    """What the verdict on KVM depends on."""
+    qemu = shutil.which('qemu-system-x86_64')
+    facts = (os.uname().release, str(os.stat(qemu).st_mtime), paging,
+             Path('/proc/sys/kernel/random/boot_id').read_text())
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def kvm_works(kernel, initramfs, paging):
+    """Whether a guest comes up under KVM in reasonable time."""
+    guest = Guest(kernel, initramfs, paging, accel='kvm')
+    try:
+        guest.boot(PROBE_SECONDS)
+        return guest.run('true', PROBE_SECONDS).status == 0
+    except GuestDied:
+        return False
+    finally:
+        guest.stop()

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's userland: busybox, and the host's own ps, top, kmod and so on.
+
+Tests compare the modules with what the real procps says, so its programs come
+from the host with the libraries that they are linked with; busybox fills in
+what is left.
+"""
+
+from pathlib import Path
+import re
+import shutil
+import stat
+import subprocess
+
+from cache import write_atomically
+
+HERE = Path(__file__).resolve().parent
+
+# busybox's env, timeout and the like would start busybox's own ps.
+PROGRAMS = ('bash', 'dash', 'dmesg', 'env', 'free', 'kmod', 'nice', 'nohup',
+            'pmap', 'ps', 'setsid', 'timeout', 'top', 'watch', 'xargs')
+LINKS = {'sh': 'dash', **dict.fromkeys(
+    ('depmod', 'insmod', 'lsmod', 'modinfo', 'modprobe', 'rmmod'), 'kmod')}
+DIRECTORIES = ('dev', 'lkm', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/bin',
+               'home/user', 'etc')
+TERMINALS = ('d/dumb', 'l/linux', 's/screen', 's/screen-256color', 't/tmux',
+             't/tmux-256color', 'v/vt100', 'x/xterm', 'x/xterm-256color')
+
+TEXTS = {
+    'etc/passwd': 'root:x:0:0:root:/root:/bin/sh\n'
+                  'user:x:1000:1000:user:/home/user:/bin/sh\n',
+    'etc/group': 'root:x:0:\nuser:x:1000:\n',
+    'etc/motd': 'A disposable guest, and you are root. /lkm holds the modules: '
+                'try\n    insmod lkm1.ko; dmesg | tail\n'
+                '`exit` ends it, ctrl-a x kills it.\n\n',
+    'root/.bashrc': "PS1='guest:\\w# '\n",
+}
+# The guest's user is root already; a person's habits keep working.
+SUDO = '#!/bin/sh\nexec "$@"\n'
+
+
+class Archive:
+    """A cpio archive in the format that the kernel unpacks (newc)."""
+
+    def __init__(self):
+        self.parts = []
+        self.names = set()
+
+    def _add(self, name, mode, data=b''):
+        if name in self.names:
+            return
+        self.names.add(name)
+        parent = str(Path(name).parent)
+        if parent != '.':
+            self.directory(parent)
+        path = name.encode() + b'\0'
+        fields = (len(self.names), mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0,
+                  len(path), 0)
+        header = b'070701' + b''.join(b'%08X' % field for field in fields)
+        self.parts += [_padded(header + path), _padded(data)]
+
+    def directory(self, name, mode=0o755):
+        """Add a directory and those above it."""
+        self._add(name, stat.S_IFDIR | mode)
+
+    def file(self, name, data, mode=0o644):
+        """Add a file."""
+        self._add(name, stat.S_IFREG | mode, data)
+
+    def program(self, name, path):
+        """Add an executable file, with the content of one of the host's."""
+        self.file(name, Path(path).read_bytes(), 0o755)
+
+    def link(self, name, target):
+        """Add a symbolic link."""
+        self._add(name, stat.S_IFLNK | 0o777, target.encode())
+
+    def content(self):
+        """The whole archive."""
+        self._add('TRAILER!!!', 0)
+        return b''.join(self.parts)
+
+
+def _padded(data):
+    return data + bytes(-len(data) % 4)
+
+
+def which(program):
+    """Path of a host's program, also of one that is for root only."""
+    path = shutil.which(program, path='/usr/bin:/bin:/usr/sbin:/sbin')
+    if path is None:
+        raise FileNotFoundError(f'{program} is not installed')
+    return path
+
+
+def libraries(programs):
+    """The shared libraries, with the loader, that programs need."""
+    # ldd fails for a static program, which needs none.
+    text = subprocess.run(['ldd', *map(str, programs)], text=True, check=False,
+                          stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL).stdout
+    return set(re.findall(r'(/\S+) \(0x', text))
+
+
+def add_system(archive):
+    """The directories, texts and programs of every guest."""
+    archive.directory('tmp', 0o1777)
+    for name in DIRECTORIES:
+        archive.directory(name)
+    # As on the host: /bin and the others are links into /usr.
+    for name in ('bin', 'sbin', 'lib', 'lib64'):
+        archive.directory(f'usr/{name}')
+        archive.link(name, f'usr/{name}')
+    for name, text in TEXTS.items():
+        archive.file(name, text.encode())
+    archive.program('init', HERE / 'init')
+    archive.file('usr/bin/sudo', SUDO.encode(), 0o755)
+    for name in PROGRAMS:
+        archive.program(f'usr/bin/{name}', which(name))
+    for name, target in LINKS.items():
+        archive.link(f'usr/bin/{name}', target)
+
+
+def add_terminals(archive):
+    """What top and bash must know of terminals."""
+    for name in TERMINALS:
+        for base in ('/lib/terminfo', '/usr/share/terminfo'):
+            path = Path(base, name)
+            if path.is_file():
+                archive.file(f'usr/share/terminfo/{name}', path.read_bytes())
+
+
+def add_busybox(archive):
+    """busybox and a link for each applet that no real program stands for."""
+    busybox = which('busybox')
+    archive.program('usr/bin/busybox', busybox)
+    applets = subprocess.run([busybox, '--list'], text=True, check=True,
+                             stdout=subprocess.PIPE).stdout.split()
+    for name in applets:
+        archive.link(f'usr/bin/{name}', 'busybox')
+
+
+def add_libraries(archive, programs):
+    """What the programs are linked with."""
+    for path in sorted(libraries(programs)):
+        # Merged /usr: /lib/x and /usr/lib/x are one file.
+        name = path.lstrip('/')
+        if not name.startswith('usr/'):
+            name = f'usr/{name}'
+        archive.program(name, path)
+
+
+def make_initramfs(kernel, build):
+    """Write the guest's userland for a kernel and a build; its path."""
+    archive = Archive()
+    add_system(archive)
+    add_terminals(archive)
+    add_busybox(archive)
+    for path in sorted(kernel.root.glob('lib/modules/*/*')):
+        name = path.relative_to(kernel.root)
+        archive.file(f'usr/{name}', path.read_bytes())
+    for path in build.modules:
+        archive.file(f'lkm/{path.name}', path.read_bytes())
+    for path in build.programs:
+        archive.program(f'lkm/{path.relative_to(build.path)}', path)
+    add_libraries(archive, [which(name) for name in PROGRAMS] + build.programs)
+    path = build.path / 'initramfs.cpio'
+    write_atomically(path, archive.content())
+    return path
