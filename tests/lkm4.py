@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""lkm4 against memory itself: what a process wrote lies where lkm4 says.
+
+The fixture `pages` holds a page of every kind, with a secret in each. lkm4
+gives the physical address, and the host looks there in the guest's memory,
+from outside. The entries are read back in the same way; the rest is compared
+with what /proc says of the same page.
+"""
+
+import collections
+import re
+import struct
+
+from suite import GuestTest
+
+PAGE = 4096
+SECRET = 16
+LEVELS = ('PGD', 'P4D', 'PUD', 'PMD', 'PTE')
+SHIFTS = {'4-level': (39, 39, 30, 21, 12), '5-level': (48, 39, 30, 21, 12)}
+PFN_MASK = 0x000ffffffffff000
+SIZES = {'4 kB': 1 << 12, '2 MB': 1 << 21, '1 GB': 1 << 30}
+
+ENTRY = re.compile(r'(IN)?VALID (P[G4UMT][DE]) ADDRESS = ([0-9a-f]{16}) \| '
+                   r'INDEX = (\d+) \| ENTRY = ([0-9a-f]+)'
+                   r'(?: \| ([a-z0-9_ ]*?))?(?: \| (4 kB|2 MB|1 GB) page)?')
+MAPS = re.compile(r'The virtual address ([0-9a-f]+) maps to physical address '
+                  r'([0-9a-f]+)((?: \| [^|]+)*)')
+NOWHERE = re.compile(r'The virtual address ([0-9a-f]+) maps to no physical '
+                     r'address: (.+)')
+FACTS = re.compile(r'PAGE = (\d+ [kMG]B) \| pfn ([0-9a-f]+) \| '
+                   r'refcount (\d+) \| mapcount (\d+) \| '
+                   r'(anon|file|shmem|ksm|hugetlb|zero)(?: \| ([a-z ]+))?')
+VMA = re.compile(r'VMA = ([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][ps]) (.+)')
+
+# Pages that hold a secret, and the sizes of the huge ones.
+SECRETS = ('private', 'shared', 'heap', 'data', 'stack', 'memfd', 'file-shared',
+           'file-cow', 'file-cached', 'thp', 'hugetlb-2M', 'hugetlb-1G',
+           'none-small', 'none-thp', 'none-hugetlb-2M', 'none-hugetlb-1G',
+           'cow-child', 'cow-parent', 'forked-parent', 'forked-child')
+HUGE = {'thp': 1 << 21, 'hugetlb-2M': 1 << 21, 'hugetlb-1G': 1 << 30,
+        'none-thp': 1 << 21, 'none-hugetlb-2M': 1 << 21,
+        'none-hugetlb-1G': 1 << 30}
+
+# Bits of an x86-64 entry, by the words for them: those of every entry, and
+# those that mean this only where a page is mapped.
+TABLE_BITS = {'present': 0, 'rw': 1, 'user': 2, 'pwt': 3, 'pcd': 4,
+              'accessed': 5, 'dirty': 6, 'nx': 63}
+LEAF_BITS = {'global': 8, 'special': 9, 'soft_dirty': 11, 'pkey0': 59,
+             'pkey1': 60, 'pkey2': 61, 'pkey3': 62}
+# Bits of /proc/kpageflags, by the words for them.
+KPF = {'locked': 0, 'referenced': 2, 'uptodate': 3, 'dirty': 4, 'lru': 5,
+       'active': 6, 'writeback': 8, 'unevictable': 18, 'reserved': 32,
+       'mlocked': 33}
+KPF_SWAPBACKED, KPF_ANON, KPF_HUGE, KPF_KSM, KPF_ZERO = 14, 12, 17, 21, 24
+
+Page = collections.namedtuple('Page', 'kind pid address secret')
+Entry = collections.namedtuple('Entry', 'valid level at index value words size')
+
+
+class Walk:
+    """One report of a single address, taken apart; no line may be left."""
+
+    def __init__(self, test, lines, vmas=0):
+        lines = list(lines)
+        self.pid, self.name = re.fullmatch(r'PID: (\d+) \| PROCESS: (.*)',
+                                           lines.pop(0)).groups()
+        self.vmas = [lines.pop(0) for _ in range(vmas)]
+        count = re.fullmatch(r'Number of VMAs = (\d+)', lines.pop(0))
+        self.count = int(count[1])
+        self.entries = []
+        while 'VALID' in lines[0]:
+            self.entries.append(self._entry(test, lines.pop(0)))
+        self.reason = self.physical = self.facts = self.vma = None
+        self._answer(test, lines.pop(0))
+        if lines and lines[0].startswith('PAGE'):
+            self.facts = self._match(test, FACTS, lines.pop(0))
+        if lines:
+            self.vma = self._match(test, VMA, lines.pop(0))
+        test.assertEqual(lines, [])
+
+    def _match(self, test, pattern, line):
+        match = pattern.fullmatch(line)
+        test.assertTrue(match, line)
+        return match.groups()
+
+    def _entry(self, test, line):
+        bad, level, at, index, value, words, size = self._match(test, ENTRY, line)
+        return Entry(not bad, level, int(at, 16), int(index), int(value, 16),
+                     (words or '').split(), SIZES.get(size))
+
+    def _answer(self, test, line):
+        if ' to no ' in line:
+            self.address, self.reason = self._match(test, NOWHERE, line)
+            self.remarks = []
+        else:
+            self.address, physical, remarks = self._match(test, MAPS, line)
+            self.physical = int(physical, 16)
+            self.remarks = remarks.split(' | ')[1:]
+        self.address = int(self.address, 16)
+
+    @property
+    def size(self):
+        """Bytes that the last entry maps; None where it maps nothing."""
+        return self.entries[-1].size
+
+
+def covering(maps, address):
+    """The mapping of an address in /proc/PID/maps, as lkm4 should show it."""
+    for line in maps.splitlines():
+        span, rights, offset, _, inode, *name = line.split(maxsplit=5)
+        start, end = (int(word, 16) for word in span.split('-'))
+        if not start <= address < end:
+            continue
+        # The only byte that maps escapes, and not as lkm4 does.
+        where = name[0].replace(r'\012', r'\n') if name else '[anon]'
+        if inode != '0':
+            where = f'offset {int(offset, 16):x} {where}'
+        return (f'{start:x}', f'{end:x}', rights, where)
+    return None
+
+
+class Lkm4(GuestTest):
+    """Pages of every kind, in one stopped process."""
+
+    memory = '4G'       # less leaves no free GB in one piece
+    append = 'hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=4'
+
+    def setUp(self):
+        """One fixture for all tests of a guest: huge pages are slow to make."""
+        if not hasattr(self.guest, 'pages'):
+            self.guest.check('mkdir /ram && mount -t ramfs ramfs /ram')
+            self.guest.fixture = self.start('pages', '/ram', keep=True)
+            self.guest.pages = self.parse(self.guest.fixture.lines)
+            self.guest.walks = self.walk(self.guest.pages.values())
+        self.fixture = self.guest.fixture
+        self.pages = self.guest.pages
+        self.walks = self.guest.walks
+
+    def parse(self, lines):
+        """The lines of the fixture, by kind."""
+        rows = [line.split() for line in self.some(lines)]
+        return {kind: Page(kind, int(pid), int(address, 16),
+                           None if secret == '-' else bytes.fromhex(secret))
+                for kind, pid, address, secret in rows}
+
+    def walk(self, pages):
+        """The walk of each page, by kind, from one loaded module."""
+        ask = '\n'.join(f'''
+            echo {page.pid} >/sys/module/lkm4/parameters/pid
+            echo {page.address:#x} >/sys/module/lkm4/parameters/address
+            echo == {page.kind}
+            cat /proc/lkm4''' for page in pages)
+        output = self.guest.check(
+            f'insmod lkm4.ko log=0 vmas=0\n{ask}\nrmmod lkm4')
+        parts = re.split(r'^== (.*)\n', output, flags=re.M)[1:]
+        walks = {kind: Walk(self, text.splitlines())
+                 for kind, text in zip(parts[::2], parts[1::2])}
+        self.assertEqual(sorted(walks), sorted(page.kind for page in pages))
+        return walks
+
+    @property
+    def pairs(self):
+        """Pages and their walks, of those that have entries."""
+        return self.some((page, self.walks[kind])
+                         for kind, page in self.pages.items()
+                         if self.walks[kind].entries)
+
+    # --- translations ---
+
+    def test_secret(self):
+        """the secret of every page lies at its physical address"""
+        pages = {page for page in self.pages.values() if page.secret}
+        must = set(SECRETS)
+        if self.guest.paging == '5-level':
+            must.add('high')
+        self.assertEqual({page.kind for page in pages}, must)
+        for page in pages:
+            walk = self.walks[page.kind]
+            self.assert_secret(page, walk)
+            self.assertEqual(walk.size, HUGE.get(page.kind, PAGE), page.kind)
+            self.assertEqual(walk.remarks, ['not accessible (PROT_NONE)']
+                             if page.kind.startswith('none') else [])
+
+    def assert_secret(self, page, walk):
+        """What the process wrote lies there, and the address is its own."""
+        self.assertIsNotNone(walk.physical, f'{page.kind}: {walk.reason}')
+        self.assertEqual(walk.address, page.address)
+        self.assertEqual(self.guest.physical(walk.physical, SECRET).hex(),
+                         page.secret.hex(), page.kind)
+
+    def test_sharing(self):
+        """a page is shared by fork, and copied when it is written to"""
+        self.assertEqual(self.walks['forked-parent'].physical,
+                         self.walks['forked-child'].physical)
+        self.assertNotEqual(self.walks['cow-parent'].physical,
+                            self.walks['cow-child'].physical)
+        self.assertEqual(self.walks['hugetlb-1G'].physical >> 30,
+                         self.walks['none-hugetlb-1G'].physical >> 30)
+
+    def test_no_address(self):
+        """addresses with nothing behind them say why"""
+        for kind, reason in (('untouched', 'not mapped'),
+                             ('dropped', 'not mapped'),
+                             ('unmapped', 'no VMA here'),
+                             ('null', 'no VMA here')):
+            walk = self.walks[kind]
+            self.assertEqual((walk.reason, walk.address, walk.facts),
+                             (reason, self.pages[kind].address, None))
+            self.assertEqual([entry.valid for entry in walk.entries],
+                             [True] * (len(walk.entries) - 1) + [False]
+                             if reason == 'not mapped' else [])
+            self.assertEqual(walk.vma is None, reason == 'no VMA here')
+
+    def test_zero_pages(self):
+        """memory only read is the zero page, and the huge zero page"""
+        for kind, remark, size in (('zero', 'zero page', PAGE),
+                                   ('huge-zero', 'huge zero page', 1 << 21)):
+            walk = self.walks[kind]
+            self.assertEqual(walk.remarks, [remark])
+            self.assertEqual(walk.size, size)
+            base = walk.physical & -PAGE
+            self.assertEqual(self.guest.physical(base, PAGE), bytes(PAGE))
+            flags, = self.kpage('kpageflags', [base // PAGE])
+            self.assertTrue(flags >> KPF_ZERO & 1, kind)
+
+    def test_swapped(self):
+        """a page in swap says where, as the kernel's own pagemap does"""
+        self.guest.check('''modprobe zram
+            echo 64M >/sys/block/zram0/disksize
+            mkswap /dev/zram0 && swapon /dev/zram0''')
+        fixture = self.start('pages', '/ram')
+        page = self.parse(fixture.lines)['paged-out']
+        walk = self.walk([page])[page.kind]
+        self.assertIsNone(walk.physical)
+        match = re.fullmatch(r'swapped out \(type (\d+), offset 0x([0-9a-f]+)\)',
+                             walk.reason)
+        self.assertTrue(match, walk.reason)
+        entry, = self.pagemap([page])
+        self.assertEqual(entry >> 62, 1)
+        self.assertEqual((int(match[1]), int(match[2], 16)),
+                         (entry & 31, entry >> 5 & (1 << 50) - 1))
+        self.assertEqual([entry.valid for entry in walk.entries],
+                         [True] * 4 + [False])
+
+    # --- the levels ---
+
+    def test_entries(self):
+        """each entry lies where the level above points, and reads as printed"""
+        for page, walk in self.pairs:
+            table = None
+            for depth, entry in enumerate(walk.entries):
+                self.assertEqual(entry.level, LEVELS[depth])
+                if depth and entry.at == walk.entries[depth - 1].at:
+                    continue
+                shift = SHIFTS[self.guest.paging][depth]
+                self.assertEqual(entry.index, page.address >> shift & 511)
+                self.assertEqual(entry.at % PAGE, entry.index * 8)
+                value = struct.pack('<Q', entry.value)
+                self.assertEqual(self.guest.kernel_virtual(entry.at, 8), value)
+                if table is not None:
+                    self.assertEqual(
+                        self.guest.physical(table + entry.index * 8, 8), value)
+                table = entry.value & PFN_MASK
+
+    def test_folded_level(self):
+        """the p4d repeats the pgd, unless there are five levels"""
+        for _, walk in self.pairs:
+            pgd, p4d = walk.entries[:2]
+            self.assertEqual(self.guest.paging == '4-level',
+                             pgd._replace(level='P4D') == p4d)
+
+    def test_words(self):
+        """the words behind an entry are its bits"""
+        for page, walk in self.pairs:
+            for entry in walk.entries:
+                self.assertEqual(set(entry.words), self.words(entry),
+                                 f'{page.kind} {entry}')
+
+    @staticmethod
+    def words(entry):
+        """The words that an entry should have."""
+        if not entry.valid:
+            return set()
+        bits = dict(TABLE_BITS)
+        protnone = entry.value & 0x101 == 0x100
+        if entry.size == PAGE:
+            bits |= LEAF_BITS | {'pat': 7}
+        elif entry.size:
+            bits |= LEAF_BITS | {'pse': 7, 'pat': 12}
+        if protnone:
+            bits = {word: bit for word, bit in bits.items()
+                    if word not in LEAF_BITS} | {'protnone': 8}
+        return {word for word, bit in bits.items() if entry.value >> bit & 1}
+
+    # --- against /proc ---
+
+    def kpage(self, name, frames):
+        """One number for each frame, from /proc/kpagecount or kpageflags."""
+        reads = '\n'.join(f'dd if=/proc/{name} bs=8 skip={frame} count=1 '
+                          '2>/dev/null | od -An -tx8' for frame in frames)
+        return [int(word, 16) for word in self.guest.check(reads).split()]
+
+    def pagemap(self, pages):
+        """The entry of each page in /proc/PID/pagemap."""
+        reads = '\n'.join(
+            f'dd if=/proc/{page.pid}/pagemap bs=8 skip={page.address // PAGE} '
+            'count=1 2>/dev/null | od -An -tx8' for page in pages)
+        return [int(word, 16) for word in self.guest.check(reads).split()]
+
+    def test_pagemap(self):
+        """the kernel's own pagemap shows the same frames"""
+        entries = self.pagemap(self.pages.values())
+        self.assertEqual(len(entries), len(self.pages))
+        for page, entry in zip(self.pages.values(), entries):
+            walk = self.walks[page.kind]
+            self.assertEqual(entry >> 63, walk.physical is not None, page.kind)
+            if walk.physical is not None:
+                self.assertEqual(entry & (1 << 55) - 1, walk.physical // PAGE)
+
+    def test_page_facts(self):
+        """PAGE agrees with kpagecount and kpageflags"""
+        walks = self.some(walk for _, walk in self.pairs if walk.facts)
+        frames = [walk.physical // PAGE for walk in walks]
+        # Of a huge page, only the first frame has all the flags up to 6.1.
+        heads = [frame & -(walk.size // PAGE)
+                 for frame, walk in zip(frames, walks)]
+        rows = zip(walks, frames, self.kpage('kpagecount', frames),
+                   self.kpage('kpageflags', heads))
+        for walk, frame, count, flags in rows:
+            size, pfn, refcount, mapcount, kind, words = walk.facts
+            self.assertEqual((SIZES[size], int(pfn, 16)), (walk.size, frame))
+            self.assertEqual(kind, self.kind(flags))
+            self.assertEqual(set((words or '').split()),
+                             {word for word, bit in KPF.items()
+                              if flags >> bit & 1})
+            if kind != 'zero':
+                self.assertEqual(int(mapcount), count, kind)
+                self.assertGreaterEqual(int(refcount), count)
+
+    @staticmethod
+    def kind(flags):
+        """What kpageflags says a page is, in lkm4's words."""
+        for bit, word in ((KPF_ZERO, 'zero'), (KPF_HUGE, 'hugetlb'),
+                          (KPF_KSM, 'ksm'), (KPF_ANON, 'anon'),
+                          (KPF_SWAPBACKED, 'shmem')):
+            if flags >> bit & 1:
+                return word
+        return 'file'
+
+    def test_vma(self):
+        """VMA is the line of /proc/PID/maps that covers the address"""
+        maps = self.guest.check(f'cat /proc/{self.fixture.pid}/maps')
+        for kind, page in self.pages.items():
+            if page.pid == self.fixture.pid:
+                self.assertEqual(self.walks[kind].vma,
+                                 covering(maps, page.address), kind)
+
+    def test_special(self):
+        """vdso and vvar have names, and the vdso is found in memory"""
+        maps = self.guest.check(f'cat /proc/{self.fixture.pid}/maps')
+        places = {name: re.search(rf'^([0-9a-f]+)-\S+ .*\[{name}\]$', maps, re.M)
+                  for name in ('vdso', 'vvar')}
+        walks = self.walk([Page(name, self.fixture.pid, int(match[1], 16), None)
+                           for name, match in places.items()])
+        for name, walk in walks.items():
+            self.assertEqual(walk.vma[3], f'[{name}]')
+        text = self.guest.physical(walks['vdso'].physical, 4)
+        self.assertEqual(text, b'\x7fELF')
+
+    # --- the report as a whole ---
+
+    def test_log(self):
+        """the log has welcome, mappings, walk, closing line and farewell"""
+        page = self.pages['private']
+        report = self.report('lkm4', around=f'cat /proc/{page.pid}/maps',
+                             pid=page.pid, address=f'{page.address:#x}')
+        self.assertEqual(report.lines[0], 'Hello, Welcome to LKM')
+        self.assertEqual(report.lines[-1], 'Virtual memory to physical memory '
+                         'info kernel module loaded')
+        self.assertEqual(report.farewell, ['Virtual memory module to physical '
+                                           'memory info removed,Bye !!'])
+        maps = self.some(re.findall(r'^0*([0-9a-f]+)-0*([0-9a-f]+) (\S+) .*',
+                                    re.sub('.*vsyscall.*', '', report.before),
+                                    re.M))
+        walk = Walk(self, report.body, len(maps))
+        self.assertEqual(walk.vmas, [
+            f'VM START = {start} VM END = {end} | {rights}'
+            for start, end, rights in maps])
+        self.assertEqual(walk.count, len(maps))
+        self.assertEqual((walk.pid, walk.name), (str(page.pid), 'pages'))
+        self.assert_secret(page, walk)
