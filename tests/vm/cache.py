@@ -22,7 +22,9 @@ def cache(*parts):
 
 def announce(text):
     """Say on stderr that a step starts; stdout belongs to results."""
-    print(f'==> {text}', file=sys.stderr, flush=True)
+    # In one piece: several guests may be announced at once.
+    sys.stderr.write(f'==> {text}\n')
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager

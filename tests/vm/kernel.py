@@ -38,7 +38,10 @@ MODULE_FILES = ('*/drivers/virtio/*', '*/drivers/char/virtio_console.ko*',
                 '*/modules.builtin*', '*/modules.order')
 
 # The packages that make up a kernel, among all that the metapackages need.
-KERNEL_PACKAGE = re.compile(r'linux-(image|binary|modules|headers|kbuild)-\d.*')
+# (An image is there twice where it is signed; without a signature in a package
+# whose name ends in -unsigned.)
+KERNEL_PACKAGE = re.compile(
+    r'linux-(image|binary|modules|headers|kbuild)-\d.*(?<!-unsigned)')
 
 Source = collections.namedtuple('Source', 'distribution suite flavour')
 
