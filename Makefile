@@ -8,7 +8,7 @@ MODULES := lkm1 lkm2 lkm3 lkm4 lkm5
 HELPERS := pagemap lazy_allocation
 VERSION := 0.1
 # The release that KDIR is of: where its modules are installed.
-RELEASE = $(shell $(MAKE) -s --no-print-directory -C $(KDIR) kernelrelease)
+RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
@@ -40,8 +40,10 @@ test: ## prove them right, in guests (T=lkm4 runs one file)
 shell: ## a root shell in a guest, with everything at hand
 	@tests/vm/setup && tests/vm/shell
 
+# CONFIG_MODULE_SIG_ALL: the key that a distribution signs with is not here.
 install: ## install modules for this kernel, and helpers (run make first, then this as root)
-	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) INSTALL_MOD_DIR=updates modules_install
+	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) INSTALL_MOD_DIR=updates \
+		CONFIG_MODULE_SIG_ALL= modules_install
 	depmod -b $(DESTDIR)/ $(RELEASE)
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(HELPERS)
 
