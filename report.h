@@ -95,15 +95,52 @@ struct report {
 
 static const struct report report;	/* the module's own, defined at its end */
 
+/* ---- strings that somebody else chose --------------------------------- */
+
+/* Room for a name of which every byte had to be escaped. */
+#define SAFE_NAME_LEN (4 * TASK_COMM_LEN)
+
+/**
+ * safe_string() - a string made safe to print
+ * @buf: where it goes
+ * @size: room in @buf: 4 bytes for each of @string and one more always suffice
+ * @string: what somebody else chose
+ *
+ * A newline could forge a line and an escape sequence repaint a terminal, so
+ * control bytes and the backslash are written as in C. All other bytes pass,
+ * and UTF-8 names read as names.
+ *
+ * Return: @buf.
+ */
+static inline const char *safe_string(char *buf, size_t size, const char *string)
+{
+	static const char unsafe[] =
+		"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
+		"\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\\";
+	int len = string_escape_mem(string, strlen(string), buf, size - 1,
+				    ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_OCTAL,
+				    unsafe);
+
+	buf[min_t(size_t, len, size - 1)] = '\0';
+	return buf;
+}
+
+/* safe_name() - a task's name made safe; @buf has room for SAFE_NAME_LEN */
+static inline const char *safe_name(char *buf, const char *comm)
+{
+	return safe_string(buf, SAFE_NAME_LEN, comm);
+}
+
 /* ---- parameters ------------------------------------------------------- */
 
 /**
  * struct param - a module parameter
  * @text: as it was written; empty when unset
  *
- * Kept as text so that a number that is none gets the same one clear line and
- * the same errno from insmod and from /proc/lkmN. Protected by the module's
- * kernel_param_lock().
+ * Kept as text, whatever it is: a number that is none gets the same one clear
+ * line and the same errno from insmod and from /proc/lkmN, while the module
+ * loader would print what it refuses as it stands, newlines and all. Protected
+ * by the module's kernel_param_lock().
  */
 struct param {
 	char text[32];
@@ -112,12 +149,20 @@ struct param {
 static int param_set_text(const char *val, const struct kernel_param *kp)
 {
 	struct param *param = kp->arg;
-	size_t len = strcspn(val, "\n");
+	const char *text = val ?: "";
+	size_t len = strlen(text);
 
-	if (len >= sizeof(param->text) || val[len + (val[len] == '\n')])
-		return -EINVAL;
-	memcpy(param->text, val, len);
-	param->text[len] = '\0';
+	/* A write to the file in /sys ends with a newline. */
+	if (len && text[len - 1] == '\n')
+		len--;
+	if (len < sizeof(param->text)) {
+		memcpy(param->text, text, len);
+		param->text[len] = '\0';
+	} else {
+		/* Too long for any number; cut, it must not become one. */
+		memcpy(param->text, text, sizeof(param->text) - 4);
+		strscpy(param->text + sizeof(param->text) - 4, "...", 4);
+	}
 	return 0;
 }
 
@@ -129,6 +174,7 @@ static int param_get_text(char *buffer, const struct kernel_param *kp)
 }
 
 static const struct kernel_param_ops param_text_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,
 	.set = param_set_text,
 	.get = param_get_text,
 };
@@ -160,14 +206,15 @@ static inline int param_number(const struct param *param, const char *name, u64 
 {
 	const char *text = param->text;
 	int base = strncasecmp(text, "0x", 2) ? 10 : 16;
+	char safe[4 * sizeof(param->text)];
 
 	*value = unset;
 	if (!*text)
 		return 0;
 	if (!kstrtou64(text, base, value) && *value <= max)
 		return 0;
-	pr_err("%s=%*pE: not a number from 0 to %llu; write it in decimal, or in hexadecimal as 0x7f00\n",
-	       name, (int)strlen(text), text, max);
+	pr_err("%s=%s: not a number from 0 to %llu; write it in decimal, or in hexadecimal as 0x7f00\n",
+	       name, safe_string(safe, sizeof(safe), text), max);
 	return -EINVAL;
 }
 
@@ -192,6 +239,7 @@ static inline int param_flag(const struct param *param, const char *name, bool u
 static inline int param_pid(const struct param *param, pid_t unset, pid_t *pid)
 {
 	const char *text = param->text;
+	char safe[4 * sizeof(param->text)];
 
 	*pid = unset;
 	if (!*text && unset)
@@ -202,8 +250,8 @@ static inline int param_pid(const struct param *param, pid_t unset, pid_t *pid)
 	}
 	if (!kstrtoint(text, 10, pid) && *pid > 0)
 		return 0;
-	pr_err("pid=%*pE: not a pid; give a decimal number above 0, as ps -e lists them\n",
-	       (int)strlen(text), text);
+	pr_err("pid=%s: not a pid; give a decimal number above 0, as ps -e lists them\n",
+	       safe_string(safe, sizeof(safe), text));
 	return -EINVAL;
 }
 
@@ -244,40 +292,6 @@ static __printf(2, 3) void report_line(struct out *out, const char *fmt, ...)
 		pr_info("%pV\n", &line);
 	}
 	va_end(args);
-}
-
-/* Room for a name of which every byte had to be escaped. */
-#define SAFE_NAME_LEN (4 * TASK_COMM_LEN)
-
-/**
- * safe_string() - a string made safe to print
- * @buf: where it goes
- * @size: room in @buf: 4 bytes for each of @string and one more always suffice
- * @string: what somebody else chose
- *
- * A newline could forge a line and an escape sequence repaint a terminal, so
- * control bytes and the backslash are written as in C. All other bytes pass,
- * and UTF-8 names read as names.
- *
- * Return: @buf.
- */
-static inline const char *safe_string(char *buf, size_t size, const char *string)
-{
-	static const char unsafe[] =
-		"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
-		"\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\\";
-	int len = string_escape_mem(string, strlen(string), buf, size - 1,
-				    ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_OCTAL,
-				    unsafe);
-
-	buf[min_t(size_t, len, size - 1)] = '\0';
-	return buf;
-}
-
-/* safe_name() - a task's name made safe; @buf has room for SAFE_NAME_LEN */
-static inline const char *safe_name(char *buf, const char *comm)
-{
-	return safe_string(buf, SAFE_NAME_LEN, comm);
 }
 
 /* ---- tasks and their memory ------------------------------------------- */
