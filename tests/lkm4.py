@@ -337,6 +337,15 @@ class Lkm4(GuestTest):
                 self.assertEqual(int(mapcount), count, kind)
                 self.assertGreaterEqual(int(refcount), count)
 
+    def test_references(self):
+        """our own reference to the page is not counted"""
+        # Pages of hugetlb are in no cache that holds them for a while: one
+        # reference for each mapping, and one for the file if there is one.
+        for kind, file in (('hugetlb-2M', 0), ('none-hugetlb-2M', 0),
+                           ('hugetlb-1G', 1)):
+            _, _, refcount, mapcount, _, _ = self.walks[kind].facts
+            self.assertEqual(int(refcount), int(mapcount) + file, kind)
+
     @staticmethod
     def kind(flags):
         """What kpageflags says a page is, in lkm4's words."""

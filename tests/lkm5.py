@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""lkm5 shows the size of a process: compared with maps, smaps_rollup, smaps,
+status and stat, and with what ps and top say, of processes that stand
+still."""
+
+import collections
+import errno
+import re
+
+from suite import GuestTest
+
+NAME = re.compile(r'PID: (\d+) \| PROCESS: (.*)')
+VMA = re.compile(r'VM START = ([0-9a-f]+) VM END = ([0-9a-f]+) '
+                 r'\| ([r-][w-][x-][ps])')
+# The lines behind the mappings; only the estimate may be missing.
+SIZES = re.compile(r'PAGE SIZE  IN KB = (?P<page>\d+)\n'
+                   r'Number of VMAs = (?P<vmas>\d+)\n'
+                   r'Total VSZ = (?P<vsz>\d+)\n'
+                   r'Total RSS = (?P<rss>\d+)\n'
+                   r'(?:ESTIMATE = (?P<estimate>\d+)\n)?'
+                   r'RSS ANON = (?P<anon>\d+) \| RSS FILE = (?P<file>\d+) '
+                   r'\| RSS SHMEM = (?P<shmem>\d+) \| SWAP = (?P<swap>\d+) '
+                   r'\| PAGE TABLES = (?P<tables>\d+)')
+
+MAP = re.compile(r'([0-9a-f]+)-([0-9a-f]+) (.{4}) [0-9a-f]+ (\S+) \d+.*')
+FIELD = re.compile(r'(\w+):\s+(\d+) kB')
+
+RAMFS = '/run/ramfs'
+
+# What lkm5 and then /proc say of $pid. Its last thread lives in any case.
+EXAMINE = '''
+echo $pid >/sys/module/lkm5/parameters/pid
+cat /proc/lkm5 || exit
+for task in /proc/$pid/task/*; do :; done
+for file in maps smaps smaps_rollup status stat; do
+    echo %%
+    cat $task/$file || exit
+done
+echo %%%
+'''
+
+Size = collections.namedtuple('Size', 'pid name maps kb truth')
+Truth = collections.namedtuple('Truth', 'name maps smaps rollup status stat')
+
+
+def fields(text):
+    """{name: kB} of a file like status."""
+    return {name: int(kb) for name, kb in FIELD.findall(text)}
+
+
+def mapping(match):
+    """(start, end, rights) from a match of VMA or MAP."""
+    return int(match[1], 16), int(match[2], 16), match[3]
+
+
+class Sizes(GuestTest):
+    """How a report is compared; the tests are below."""
+
+    def parsed(self, body):
+        """A report: pid, name, mappings, sizes; there is nothing else."""
+        name = NAME.fullmatch(body[0])
+        self.assertTrue(name, f'not the name: {body[0]}')
+        maps = list(map(VMA.fullmatch, body[1:]))
+        number = maps.index(None)
+        sizes = SIZES.fullmatch('\n'.join(body[1 + number:]))
+        self.assertTrue(sizes, f'not the sizes: {body[1 + number:]}')
+        kb = {key: int(value) for key, value in sizes.groupdict().items()
+              if value}
+        return int(name[1]), name[2], list(map(mapping, maps[:number])), kb
+
+    def examine(self, pids):
+        """What lkm5 and what /proc says of processes: a Size for each."""
+        script = '\n'.join(f'pid={pid}\n{EXAMINE}' for pid in pids)
+        output = self.guest.check(f'insmod lkm5.ko log=0; {script} '
+                                  f'rmmod lkm5')
+        sizes = []
+        for text in output.split('%%%\n')[:-1]:
+            report, *truth = text.split('%%\n')
+            stat = truth[-1].rpartition(') ')[2].split()
+            name = re.search(r'^Name:\t(.*)', truth[-2], re.M)[1]
+            sizes.append(Size(*self.parsed(report.splitlines()), Truth(
+                name, *truth[:2], *map(fields, truth[2:4]), stat)))
+        self.assertEqual([size.pid for size in sizes], list(pids))
+        return self.some(sizes)
+
+    def compare(self, size, shmem):
+        """Compare all of a report with what /proc says of the process."""
+        truth = size.truth
+        maps = [mapping(MAP.fullmatch(line))
+                for line in truth.maps.splitlines()
+                if '[vsyscall]' not in line]
+        self.assertEqual(size.maps, self.some(maps))
+        self.assertEqual(size.name, truth.name)
+        got = dict(size.kb)
+        estimate = got.pop('estimate', None)
+        page = int(re.search(r'^KernelPageSize: +(\d+)', truth.smaps, re.M)[1])
+        rollup, parts = truth.rollup, self.parts(truth.smaps, shmem)
+        self.assertEqual(got, {
+            'page': page, 'vmas': len(maps),
+            'vsz': truth.status['VmSize'], 'rss': rollup['Rss'],
+            'anon': rollup['Anonymous'], 'file': parts['file'],
+            'shmem': parts['shmem'], 'swap': rollup['Swap'],
+            'tables': truth.status['VmPTE']})
+        self.assertEqual(got['rss'], got['anon'] + got['file'] + got['shmem'])
+        # Field 24 of stat is the kernel's estimate, on every kernel.
+        quick = int(truth.stat[24 - 3]) * got['page']
+        self.assertEqual(estimate, None if quick == got['rss'] else quick)
+
+    @staticmethod
+    def parts(smaps, shmem):
+        """The kB resident of files and of shmem, told apart by the device."""
+        kb = collections.Counter(file=0, shmem=0)
+        for line in smaps.splitlines():
+            if MAP.fullmatch(line):
+                part = 'shmem' if MAP.fullmatch(line)[4] in shmem else 'file'
+            elif line.startswith('Rss:'):
+                kb[part] += int(line.split()[1])
+            elif line.startswith('Anonymous:'):
+                kb[part] -= int(line.split()[1])
+        return kb
+
+    def shmem(self):
+        """Devices whose files are shared memory. The root is one of them, and
+        one that is not mounted anywhere is for memory without a name."""
+        mounts = self.guest.check('cat /proc/self/mountinfo')
+        return {'00:01'} | {
+            '%02x:%02x' % tuple(map(int, device.split(':')))
+            for device, kind in re.findall(r'^\d+ \d+ (\S+) .* - (\S+)',
+                                           mounts, re.M)
+            if kind in ('rootfs', 'tmpfs', 'devtmpfs')}
+
+    def states(self):
+        """{kind: pid} of processes that stand still."""
+        states = dict(map(str.split, self.start('states').lines))
+        return {kind: int(pid) for kind, pid in states.items()}
+
+    def with_file(self, pages):
+        """A file whose pages are not shmem's, as all of the root's are."""
+        self.guest.check(f'''
+            mkdir -p {RAMFS} && mount -t ramfs ramfs {RAMFS} &&
+            dd if=/dev/zero of={RAMFS}/file bs=4096 count={pages} 2>&1''')
+        self.addCleanup(self.guest.check, f'umount -l {RAMFS}')
+        return f'file={RAMFS}/file'
+
+
+class Lkm5(Sizes):
+    """What holds in any guest."""
+
+    def test_states(self):
+        """tells all sizes of processes in whatever state"""
+        states, shmem = self.states(), self.shmem()
+        del states['zombie'], states['running']
+        for size in self.examine(states.values()):
+            self.compare(size, shmem)
+
+    def test_memory(self):
+        """tells all sizes of processes with memory of every kind"""
+        shmem, file = self.shmem(), self.with_file(30)
+        processes = [self.start('memory', *what) for what in (
+            ('anon=1', 'reserved=10000'), ('anon=2000', 'heap=3000000'),
+            ('shared=99',), (file, 'shared=3', 'anon=7'),
+            ('threads=8', file, 'shared=11'))]
+        sizes = self.examine([process.pid for process in processes])
+        for size in sizes:
+            self.compare(size, shmem)
+        self.assertGreaterEqual(sizes[2].kb['shmem'], 99 * 4)
+        self.assertGreaterEqual(sizes[3].kb['file'], 29 * 4)
+        self.assertGreaterEqual(sizes[1].kb['anon'], 2000 * 4)
+
+    def test_estimate(self):
+        """tells the exact RSS beside the estimate that threads spoil"""
+        process = self.start('memory', 'threads=8')
+        size, = self.examine([process.pid])
+        self.compare(size, self.shmem())
+        self.assertIn('estimate', size.kb)
+        self.assertNotEqual(size.kb['estimate'], size.kb['rss'])
+
+    def test_ps_and_top(self):
+        """VSZ is VIRT of top and vsz of ps; before 6.2 the estimate is RES"""
+        pids = [self.states()['stopped'], self.start('memory').pid,
+                self.start('memory', 'threads=5', 'shared=9').pid]
+        joined = ','.join(map(str, pids))
+        top = self.guest.check(f'top -b -n1 -p {joined}')
+        ps = self.guest.check(f'ps -o pid=,vsz= -p {joined}')
+        rows = map(str.split, top.splitlines())
+        virt = {int(row[0]): row[4:6] for row in rows
+                if row and row[0].isdigit()}
+        vsz = dict(map(str.split, ps.splitlines()))
+        release = self.guest.check('uname -r').split('.')
+        for size in self.examine(pids):
+            res = size.kb['rss']
+            if tuple(map(int, release[:2])) < (6, 2):
+                res = size.kb.get('estimate', res)
+            self.assertEqual(virt[size.pid], [str(size.kb['vsz']), str(res)])
+            self.assertEqual(int(vsz[str(size.pid)]), size.kb['vsz'])
+
+    def test_log(self):
+        """writes to the log what /proc/lkm5 says, and knows a thread's id"""
+        process = self.start('memory', 'threads=2')
+        tid = int(process.lines[0].split()[1])
+        size, = self.examine([process.pid])
+        of_process = self.report('lkm5', pid=process.pid).body
+        self.assertEqual(self.parsed(of_process), size[:4])
+        of_thread = self.report('lkm5', pid=tid).body
+        self.assertEqual(self.parsed(of_thread)[1:], size[1:4])
+        self.assertEqual(self.parsed(of_thread)[0], tid)
+
+    def test_vmas(self):
+        """vmas=0 leaves the list of mappings out, and nothing else"""
+        process = self.start('memory', 'anon=5')
+        whole = self.parsed(self.proc('lkm5', pid=process.pid))
+        short = self.parsed(self.proc('lkm5', pid=process.pid, vmas=0))
+        self.assertGreater(len(whole[2]), 5)
+        self.assertEqual(short, (*whole[:2], [], whole[3]))
+
+    def test_huge(self):
+        """counts hugetlb pages in VSZ, and not in RSS, as the kernel does"""
+        pool = '/proc/sys/vm/nr_hugepages'
+        self.guest.check(f'echo 4 >{pool}; [ $(cat {pool}) = 4 ]')
+        self.addCleanup(self.guest.check, f'echo 0 >{pool}')
+        small, large = self.examine([self.start('memory').pid,
+                                     self.start('memory', 'huge=4').pid])
+        self.compare(large, self.shmem())
+        self.assertEqual(large.truth.status['HugetlbPages'], 8192)
+        self.assertGreaterEqual(large.kb['vsz'], small.kb['vsz'] + 8192)
+        self.assertLess(large.kb['rss'], 8192)
+
+    def test_no_memory(self):
+        """refuses a kernel thread and a zombie, which have no user memory"""
+        for pid, name in (2, 'kthreadd'), (self.states()['zombie'], 'states'):
+            line = self.insmod_fails('lkm5', errno.EINVAL, pid=pid)
+            self.assertEqual(line, f'pid={pid}: {name} has no user memory; '
+                             'give the pid of a process that is neither a '
+                             'kernel thread nor a zombie')
+
+
+class High(Sizes):
+    """What only 5-level page tables have."""
+
+    paging = ('5-level',)
+
+    def test_high(self):
+        """shows mappings above the first 128 TB"""
+        process = self.start('memory', 'high=10')
+        size, = self.examine([process.pid])
+        self.compare(size, self.shmem())
+        self.assertTrue([vma for vma in size.maps if vma[0] >= 1 << 48])

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What report.h promises for all five modules: bad input, log=0, /proc/lkmN,
+parameters that change, names, the first and the last lines."""
+
+import errno
+import os
+import re
+import secrets
+
+from suite import (INSMOD_SAYS, KERN_ERR, GuestTest, module_lines, words)
+
+# The last line at insmod, and the one at rmmod.
+LINES = {
+    'lkm1': ('Listing process kernel module loaded',
+             'PS module removed,Bye !!'),
+    'lkm2': ('List Heap memory-in-use by processes kernel module loaded',
+             'Heap-in-use module removed,Bye !!'),
+    'lkm3': ('SP module loaded',
+             'Kernel stack pointer module removed,Bye !!'),
+    'lkm4': ('Virtual memory to physical memory info kernel module loaded',
+             'Virtual memory module to physical memory info removed,Bye !!'),
+    'lkm5': ('Virtual memory info kernel module loaded',
+             'Virtual memory module removed,Bye !!'),
+}
+WELCOME = 'Hello, Welcome to LKM'
+
+# A report that each can make, of something that stands still.
+GOOD = {'lkm1': {}, 'lkm2': {}, 'lkm3': {'pid': 2},
+        'lkm4': {'pid': 1, 'address': '0x1000'}, 'lkm5': {'pid': 1}}
+
+NO_PID = ('not a pid; give a decimal number above 0, as ps -e lists them')
+NO_PROCESS = 'no such process; give the pid of one that ps -e lists'
+NOTHING = 'no pid= given: give the pid of a process, pid=1 for example'
+NO_MEMORY = ('has no user memory; give the pid of a process that is neither a '
+             'kernel thread nor a zombie')
+
+
+def no_number(largest):
+    """What is said of something that is no number up to the largest."""
+    return (f'not a number from 0 to {largest}; write it in decimal, or in '
+            'hexadecimal as 0x7f00')
+
+
+# What is written, and how it is shown.
+NO_PIDS = {'0': '0', '-1': '-1', 'abc': 'abc', '99999999999': '99999999999',
+           '2147483648': '2147483648', '1.5': '1.5', '1x': '1x', '0x1': '0x1',
+           '%n%s': '%n%s', '\x1b[2J': r'\e[2J'}
+
+BAD_PIDS = [(module, {**GOOD[module], 'pid': text}, errno.EINVAL,
+             f'pid={shown}: {NO_PID}')
+            for module, number in (('lkm3', 2), ('lkm4', 2), ('lkm5', None))
+            for text, shown in list(NO_PIDS.items())[:number]]
+
+BAD_FLAGS = [(module, {**GOOD[module], name: text}, errno.EINVAL,
+              f'{name}={text}: {no_number(largest)}')
+             for module, name, largest, texts in (
+                 ('lkm1', 'threads', 1, ('2', '-1', 'x', str(2 ** 64))),
+                 ('lkm2', 'top', 4294967295, ('4294967296', '-1', '1k')),
+                 ('lkm4', 'vmas', 1, ('2',)), ('lkm5', 'vmas', 1, ('2', 'y')),
+                 *((module, 'log', 1, ('2',)) for module in LINES))
+             for text in texts]
+
+BAD_OTHERS = [
+    *((module, {'pid': pid, 'address': '0x1000'} if module == 'lkm4' else
+       {'pid': pid}, errno.ESRCH, f'pid={pid}: {NO_PROCESS}')
+      for module in ('lkm3', 'lkm4', 'lkm5') for pid in (4000000, 2147483647)),
+    *((module, {'pid': 2, 'address': '0x1000'} if module == 'lkm4' else
+       {'pid': 2}, errno.EINVAL, f'pid=2: kthreadd {NO_MEMORY}')
+      for module in ('lkm4', 'lkm5')),
+    *((module, {}, errno.EINVAL, NOTHING) for module in ('lkm4', 'lkm5')),
+    ('lkm4', {'address': '0x1000'}, errno.EINVAL, NOTHING),
+    ('lkm4', {'pid': 1}, errno.EINVAL, 'no address= given: give a virtual '
+     'address, as /proc/1/maps lists them, with 0x in front'),
+    *(('lkm4', {'pid': 1, 'address': text}, errno.EINVAL,
+       f'address={text}: {no_number(2 ** 64 - 1)}')
+      for text in ('-1', 'here', '7f00x', '0x1ffffffffffffffff')),
+]
+
+
+class Bad(GuestTest):
+    """Bad input: one line, the right error, nothing left."""
+
+    paging = ('4-level',)
+
+    def refused(self, cases):
+        """Try them all in one go: (module, parameters, errno, line)."""
+        marks = [secrets.token_hex(8) for _ in [*cases, 'the end']]
+        script = '\n'.join(f'''
+            echo {mark} >/dev/kmsg; echo {mark}
+            insmod {words(module, **parameters)} && rmmod {module}
+            cat /proc/{module}
+            ''' for mark, (module, parameters, *_) in zip(marks, cases))
+        output = self.guest.check(f'''{script}
+            echo {marks[-1]} >/dev/kmsg; echo {marks[-1]}
+            dmesg -r -S''')
+        said, log = output.split(f'{marks[-1]}\n', 1)
+        for i, case in enumerate(self.some(cases)):
+            with self.subTest(case[:2]):
+                self.check_case(case, re.split('|'.join(marks), said)[i + 1],
+                                re.split('|'.join(marks), log)[i + 1])
+
+    def check_case(self, case, said, log):
+        """What insmod said, that no file was left, and what the log says."""
+        module, parameters, error, line = case
+        reason = INSMOD_SAYS.get(error, os.strerror(error))
+        self.assertEqual(said[:said.index('cat')].strip(), 'insmod: ERROR: '
+                         f'could not insert module {module}.ko: {reason}')
+        self.assertIn('No such file or directory', said)
+        self.assertEqual(module_lines(log, module), [(KERN_ERR, line)],
+                         parameters)
+
+    def test_pids(self):
+        """refuses what is no pid"""
+        self.refused(BAD_PIDS)
+
+    def test_flags(self):
+        """refuses numbers that are too large, too small or none"""
+        self.refused(BAD_FLAGS)
+
+    def test_others(self):
+        """refuses pids of nobody and of kernel threads, and what is missing"""
+        self.refused(BAD_OTHERS)
+
+    def test_zombie(self):
+        """refuses a zombie by its name, made safe, where memory is needed"""
+        states = dict(map(str.split, self.start('states').lines))
+        pid = states['zombie']
+        self.refused([('lkm4', {'pid': pid, 'address': 0}, errno.EINVAL,
+                       f'pid={pid}: states {NO_MEMORY}'),
+                      ('lkm5', {'pid': pid}, errno.EINVAL,
+                       f'pid={pid}: states {NO_MEMORY}')])
+
+    def test_too_long(self):
+        """refuses a value longer than any number, and does not cut it to one"""
+        line = self.insmod_fails('lkm5', errno.EINVAL, pid='1' * 40)
+        self.assertEqual(line, f"pid={'1' * 28}...: {NO_PID}")
+
+    def test_bare(self):
+        """takes a parameter without a value as one that is not given"""
+        status, output = self.guest.run(
+            'insmod lkm5.ko pid; dmesg -r -S | tail -n 1; ! rmmod lkm5')
+        self.assertEqual(status, 0, output)
+        self.assertEqual(module_lines(output, 'lkm5'), [(KERN_ERR, NOTHING)])
+
+    def test_forged(self):
+        """writes one line of a value that would be two"""
+        line = self.insmod_fails('lkm5', errno.EINVAL,
+                                 pid='"1\nlkm5: all is well"')
+        self.assertEqual(line, rf'pid=1\nlkm5: all is well: {NO_PID}')
+
+    def test_read(self):
+        """fails a read with the error and the line that insmod has"""
+        parameters = '/sys/module/lkm5/parameters'
+        for pid, error, line in (
+                ('', errno.EINVAL, NOTHING),
+                ('4000000', errno.ESRCH, f'pid=4000000: {NO_PROCESS}'),
+                ('2', errno.EINVAL, f'pid=2: kthreadd {NO_MEMORY}'),
+                ('x', errno.EINVAL, f'pid=x: {NO_PID}')):
+            mark = secrets.token_hex(8)
+            status, output = self.guest.run(f'''
+                insmod lkm5.ko log=0
+                echo {pid} >{parameters}/pid
+                echo {mark} >/dev/kmsg
+                cat /proc/lkm5; status=$?
+                rmmod lkm5
+                dmesg -r -S
+                exit $status''')
+            self.assertEqual(status, 1)
+            self.assertEqual(output.split('\n')[0], "cat: can't open "
+                             f"'/proc/lkm5': {os.strerror(error)}")
+            self.assertEqual(module_lines(output.split(mark)[1], 'lkm5')[0],
+                             (KERN_ERR, line))
+
+
+class Address(GuestTest):
+    """Where user space ends, which depends on the paging."""
+
+    ENDS = {'4-level': (1 << 47) - 4096, '5-level': (1 << 56) - 4096}
+
+    def test_end(self):
+        """takes the last byte of user space, and refuses the one behind it"""
+        end = self.ENDS[self.guest.paging]
+        body = self.proc('lkm4', pid=1, address=hex(end - 1), vmas=0)
+        self.assertEqual(body[-1], f'The virtual address {end - 1:x} maps '
+                         'to no physical address: no VMA here')
+        for address in end, 0xffffffff81000000, (1 << 64) - 1:
+            line = self.insmod_fails('lkm4', errno.EINVAL, pid=1,
+                                     address=hex(address))
+            self.assertEqual(line, f'address={address:#x}: not in the user '
+                             f'space of pid 1; give an address below {end:#x}')
+
+
+class Lines(GuestTest):
+    """The report in the log, and in /proc/lkmN."""
+
+    paging = ('4-level',)
+
+    def test_frame(self):
+        """starts with the welcome, ends with closing line and farewell"""
+        for module, (loaded, removed) in LINES.items():
+            report = self.report(module, **GOOD[module])
+            self.assertEqual(report.lines[0], WELCOME)
+            self.assertEqual(report.lines[-1], loaded)
+            self.assertEqual(report.farewell, [removed])
+            self.some(report.body)
+            self.assertFalse([line for line in report.lines
+                              if 'LINES' in line])
+
+    def test_log_0(self):
+        """log=0 writes the first and last line only, even with no pid yet"""
+        for module, (loaded, removed) in LINES.items():
+            report = self.report(module, log=0)
+            self.assertEqual(report.lines, [WELCOME, loaded])
+            self.assertEqual(report.farewell, [removed])
+
+    def test_same(self):
+        """/proc/lkmN has the lines of the log, without the frame"""
+        pid = self.start('memory', 'threads=3', 'anon=9').pid
+        for module in 'lkm3', 'lkm4', 'lkm5':
+            parameters = {**GOOD[module], 'pid': pid}
+            log = self.report(module, **parameters).body
+            self.assertEqual(self.proc(module, **parameters), self.some(log))
+
+    def test_long(self):
+        """says how many lines there are when the log cannot keep them"""
+        for vmas in 5000, 1000:
+            process = self.start('memory', f'vmas={vmas}')
+            lines = self.proc('lkm5', pid=process.pid)
+            self.assertGreater(len(lines), vmas)
+            log = self.guest.check(f'insmod lkm5.ko pid={process.pid} && '
+                                   'dmesg -r -S && rmmod lkm5')
+            last = [text for _, text in module_lines(log, 'lkm5')[-3:]]
+            note = (f'LINES = {len(lines)}, more than the kernel log keeps: '
+                    'read /proc/lkm5')
+            self.assertEqual(last, [lines[-1], note, LINES['lkm5'][0]]
+                             if vmas == 5000 else
+                             [*lines[-2:], LINES['lkm5'][0]])
+
+    def test_names(self):
+        """writes a process's name so that it breaks no line"""
+        name = b'a\nb\x1b\\%n'
+        shown = r'a\nb\e\\%n'
+        pid = self.start('names', name.hex()).lines[0]
+        for module in LINES:
+            if 'pid' not in GOOD[module]:
+                lines = [line for line in self.proc(module)
+                         if line.startswith(f'PID: {pid} ')]
+            else:
+                lines = self.proc(module, **{**GOOD[module], 'pid': pid})
+            self.assertRegex(lines[0], rf'^PID: {pid} \| PROCESS: '
+                             rf'{re.escape(shown)}($| \|)')
+            self.assertFalse([line for line in lines if line.startswith('b')])
+
+
+class File(GuestTest):
+    """/proc/lkmN as a file, and the parameters in /sys."""
+
+    paging = ('4-level',)
+
+    def loaded(self, module, script, **parameters):
+        """Run a script while a module is loaded; its output."""
+        self.addCleanup(self.guest.run, f'rmmod {module} 2>/dev/null')
+        insmod = f'insmod {words(module, **parameters)} || exit'
+        return self.guest.check(f'{insmod}\n{script}')
+
+    def test_modes(self):
+        """is for root alone: /proc/lkmN and the parameters"""
+        for module in LINES:
+            files = f'/proc/{module} /sys/module/{module}/parameters'
+            output = self.loaded(module, f'''
+                stat -c %a {files}/*
+                su user -c 'cat {files}/*' && exit 1
+                rmmod {module}''', log=0)
+            modes, refusals = [], []
+            for line in output.splitlines():
+                (modes if line.isdigit() else refusals).append(line)
+            self.assertEqual(modes[0], '400')
+            self.assertEqual(set(modes[1:]), {'600'})
+            self.assertEqual(len(refusals), len(modes))
+            for line in refusals:
+                self.assertTrue(line.endswith('Permission denied'), line)
+
+    def test_parameters(self):
+        """makes each report from the parameters as they are then"""
+        pids = [self.start('names', text).lines[0] for text in ('61', '62')]
+        pid, vmas = (f'/sys/module/lkm5/parameters/{name}'
+                     for name in ('pid', 'vmas'))
+        output = self.loaded('lkm5', f'''
+            echo {pids[0]} >{pid}; cat {pid}; cat /proc/lkm5; echo %
+            echo 0 >{vmas}; cat /proc/lkm5; echo %
+            echo {pids[1]} >{pid}; cat /proc/lkm5; echo %
+            echo >{vmas}; cat /proc/lkm5; echo %
+            echo >{pid}; cat {pid}; cat /proc/lkm5; true''', log=0)
+        first, counted, second, listed, unset = (
+            text.splitlines() for text in output.split('%\n'))
+        self.assertEqual(first[0], pids[0])
+        self.assertEqual(first[1], f'PID: {pids[0]} | PROCESS: a')
+        self.assertEqual(counted, [line for line in first[1:]
+                                   if not line.startswith('VM START')])
+        self.assertEqual(second[0], f'PID: {pids[1]} | PROCESS: b')
+        self.assertFalse([line for line in second if 'VM START' in line])
+        self.assertTrue([line for line in listed if 'VM START' in line])
+        self.assertEqual(unset, ['', "cat: can't open '/proc/lkm5': "
+                                 'Invalid argument'])
+
+    def test_pieces(self):
+        """reads the same in whatever pieces, forwards and backwards"""
+        pid = self.start('memory', 'vmas=300').pid
+        output = self.loaded('lkm5', f'''
+            cat /proc/lkm5 >/run/whole
+            dd if=/proc/lkm5 bs=1 count=2000 2>/dev/null |
+                cmp -n 2000 - /run/whole
+            echo $?
+            dd if=/proc/lkm5 bs=7 2>/dev/null | cmp - /run/whole
+            echo $?
+            dd if=/proc/lkm5 bs=1 skip=5000 count=3000 2>/dev/null >/run/part
+            tail -c +5001 /run/whole | head -c 3000 | cmp - /run/part
+            echo $?
+            fixtures/reread /proc/lkm5
+            wc -c </run/whole''', pid=pid, log=0)
+        *compared, reread, size = output.splitlines()
+        self.assertEqual(compared, ['0', '0', '0'])
+        self.assertGreater(int(size), 8000)
+        self.assertEqual(reread, f'the same {size} bytes')
+
+    def test_snapshot(self):
+        """gives two readers at once the same, each what was when he opened"""
+        pid = self.start('memory', 'vmas=300').pid
+        output = self.loaded('lkm5', f'''
+            exec 4</proc/lkm5 5</proc/lkm5
+            dd bs=1000 count=5 <&4 >/run/one 2>/dev/null
+            dd bs=600 count=7 <&5 >/run/two 2>/dev/null
+            echo >/sys/module/lkm5/parameters/pid
+            kill -KILL {pid}
+            cat <&4 >>/run/one & cat <&5 >>/run/two; wait
+            cmp /run/one /run/two && grep -c . /run/one
+            tail -n 1 /run/two''', pid=pid, log=0)
+        lines, last = output.splitlines()
+        self.assertGreater(int(lines), 300)
+        self.assertTrue(last.startswith('RSS ANON = '))
+
+    def test_rmmod_while_open(self):
+        """is gone for a reader who still has it open at rmmod, and harmless"""
+        for module in LINES:
+            output = self.loaded(module, f'''
+                exec 4</proc/{module}
+                dd bs=10 count=1 <&4 2>/dev/null >/run/some; wc -c </run/some
+                rmmod {module} || exit
+                cat <&4 && exit 1
+                grep {module} /proc/modules; [ ! -e /proc/{module} ]''',
+                                 **GOOD[module], log=0)
+            self.assertEqual(output.splitlines(), [
+                '10', 'cat: read error: Input/output error'])
+
+    def test_twice(self):
+        """loads after it was removed, and not while it is loaded"""
+        for module in LINES:
+            good = {**GOOD[module], 'log': 0}
+            output = self.loaded(module, f'''
+                rmmod {module} && insmod {words(module, **good)} || exit
+                insmod {words(module, **good)} && exit 1
+                cat /proc/{module} >/run/again && grep -c . /run/again
+                rmmod {module}''', **good)
+            refusal, lines = output.splitlines()
+            self.assertEqual(refusal, 'insmod: ERROR: could not insert module '
+                             f'{module}.ko: File exists')
+            self.assertGreater(int(lines), 1)
+
+    def test_all_at_once(self):
+        """has all five loaded side by side"""
+        load = '\n'.join(f'insmod {words(module, **GOOD[module])} || exit'
+                         for module in LINES)
+        names = ' '.join(LINES)
+        output = self.guest.check(f'''
+            {load}
+            for m in {names}; do cat /proc/$m | head -n 1; done
+            rmmod {names}''')
+        self.assertEqual(len(output.splitlines()), 5)
+        for line in output.splitlines():
+            self.assertTrue(line.startswith('PID: '), line)
