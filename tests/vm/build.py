@@ -18,8 +18,9 @@ from cache import announce, cache, locked
 TREE = Path(__file__).resolve().parents[2]
 SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.c')
 HELPERS = ('pagemap', 'lazy_allocation')
-# Type information would take pahole, and the guest has no use for it.
-VARIABLES = ('CONFIG_DEBUG_INFO_BTF_MODULES=',)
+# All warnings that kbuild has: one is a failure. And no type information: that
+# would take pahole, and the guest has no use for it.
+VARIABLES = ('W=1', 'CONFIG_DEBUG_INFO_BTF_MODULES=')
 WARNING = re.compile(r'^\S+: warning:|^WARNING:', re.M)
 
 
