@@ -482,17 +482,15 @@ static int print_request(const struct process *p, const struct request *r)
 
 int main(int argc, char **argv)
 {
+	static char output[1 << 20];
 	struct process process;
 	struct request request;
 	int failed;
 
-	/*
-	 * so that a closed pipe is a failed write, with a message, like a full
-	 * disk
-	 */
+	/* A closed pipe is a failed write, with a message, like a full disk. */
 	signal(SIGPIPE, SIG_IGN);
 	request = parse_arguments(argc, argv);
-	setvbuf(stdout, NULL, _IOFBF, 1024 * 1024);
+	setvbuf(stdout, output, _IOFBF, sizeof(output));
 	open_process(&process, request.pid);
 	failed = print_request(&process, &request);
 	if (finish_output())
