@@ -3,32 +3,23 @@
  * lazy_allocation: does Linux give memory when it is asked for, or when it is
  * touched?
  *
- * Takes memory step by step, and prints a line for each step: VSZ and RSS of
- * this process, how they changed, what change was expected and whether it came,
- * to the kB; then a chart of it.
+ * Takes memory step by step and prints a line for each step: VSZ, RSS and Pss
+ * of this process, how they changed, what change was expected and whether it
+ * came, to the kB; then a chart of it.
  *
- * VSZ, RSS and SWAP are lkm5's. It is loaded (pid=OURS vmas=0) and unloaded
- * again around each step, and what it said is read from /dev/kmsg. Pss (in
- * which a page that two processes share counts half) and the huge pages are
- * from /proc/PID/smaps_rollup.
+ * VSZ and RSS are lkm5's. It is loaded and unloaded around each step, and what
+ * it said is read from /dev/kmsg. Pss, in which a page that two processes share
+ * counts half, is from /proc/PID/smaps_rollup. By hand, of any program:
  *
- * By hand: run any program, and look at it before and after it takes memory
- * with
- *
- *	sudo insmod lkm5.ko pid=PID vmas=0; sudo rmmod lkm5; sudo dmesg | grep lkm5 | tail
+ *	sudo insmod lkm5.ko pid=PID vmas=0; sudo rmmod lkm5; sudo dmesg | tail
  *	sudo grep -E '^(Rss|Pss):' /proc/PID/smaps_rollup; ps -o vsz,rss PID
  *
- * Exactness. A held line means: VSZ changed by just what was expected, and so
- * did Total RSS and SWAP together (a page that the kernel swapped out between
- * two lines was given all the same). This process would spoil that with pages
- * of its own, of program, C library, heap and stack, at the first use of each.
- * So malloc and the stack are used in advance, and then everything there is is
- * locked into memory, where it is and stays counted. Huge pages are off but for
- * their own step.
+ * For exact figures everything that the program has at the start is locked into
+ * memory, where it is and stays counted, and huge pages are off but for their
+ * own step. Pages that were swapped out count as given.
  *
- * Signals. INT, TERM, HUP and QUIT end the program between two measurements,
- * and all signals wait while the module is in. Only SIGKILL can leave it
- * loaded: then sudo rmmod lkm5.
+ * INT, TERM, HUP and QUIT end the program between two measurements; they wait
+ * while the module is in. Only SIGKILL can leave it loaded: sudo rmmod lkm5.
  *
  * Exit status: 0 all expectations held, 1 one failed or an error, 2 wrong
  * usage.
@@ -38,24 +29,21 @@
 #include <error.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <libgen.h>
+#include <glob.h>
 #include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,35 +56,28 @@
 #define MODULE_INIT_COMPRESSED_FILE 4
 #endif
 
-#define EXIT_USAGE	2
-#define MIB		(1024UL * 1024)
-#define MAX_ROWS	20
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define EXIT_USAGE 2
+#define TRY_HELP "Try 'lazy_allocation --help'.\n"
+#define MIB (1024L * 1024)
+#define MAX_ROWS 20
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* What was seen of one process at one moment, in kB. */
+struct figures {
+	long vsz, rss, swap, pss;
+	long anon, file, shmem; /* the parts of RSS */
+};
+
+/* Changes in kB; or else the words for why nothing is expected. */
+struct expectation {
+	const char *none;
+	long vsz;
+	long rss;
+};
 
 enum verdict { OPEN, HELD, FAILED };
 
 static const char *const verdict_words[] = { "-", "held", "FAILED" };
-
-/* What was seen of one process at one moment, in kB. */
-struct figures {
-	unsigned long vsz;
-	unsigned long rss;
-	unsigned long rss_anon;
-	unsigned long rss_file;
-	unsigned long rss_shmem;
-	unsigned long swap;
-	unsigned long pss;
-	unsigned long huge;
-};
-
-/* A change, in kB, of which something is known in advance, or not. */
-struct expectation {
-	bool stated;
-	bool huge_page;
-	long vsz;
-	long rss;
-	const char *otherwise;
-};
 
 struct row {
 	const char *step;
@@ -107,46 +88,22 @@ struct row {
 	enum verdict verdict;
 };
 
-/* lkm5.ko, kept open, and the log that it writes to. */
-struct module {
-	char path[PATH_MAX];
-	int file;
-	int flags;
-	int log;
-};
-
-/*
- * Does as it is told through one pipe (how many pages to write), answers
- * through the other.
- */
-struct child {
-	pid_t pid;
-	int orders;
-	int answers;
-};
-
-struct options {
-	unsigned long size;
-	const char *csv;
-	const char *module;
-	unsigned int steps;
-};
-
 struct demo {
-	struct options options;
-	struct module module;
-	struct child child;
-	unsigned long page_size;
-	unsigned long huge_size;
-	unsigned long huge_given;
-	char *chunk;
-	char *pages;
-	unsigned long page_count;
-	char *huge;
+	long size, steps;
+	long page_size, huge_size;
+	const char *csv_path, *module_path;
+	FILE *csv;
+	int module, log;
+	char *chunk, *pages, *huge;
+	long written, huge_given;
+	pid_t child;
+	int orders;
 	struct row rows[MAX_ROWS];
 	unsigned int row_count;
+	unsigned int counts[FAILED + 1];
 };
 
+static const int deadly[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 static volatile sig_atomic_t interrupted;
 
 static void note_signal(int number)
@@ -154,9 +111,9 @@ static void note_signal(int number)
 	interrupted = number;
 }
 
-static long kb(unsigned long bytes)
+static long kb(long bytes)
 {
-	return (long)(bytes / 1024);
+	return bytes / 1024;
 }
 
 static int failed_to(const char *what)
@@ -175,217 +132,66 @@ static int flush_output(void)
 
 /* ---- lkm5: in, out, and what it said ---- */
 
-static const unsigned char xz_magic[] = { 0xfd, '7', 'z', 'X', 'Z', 0 };
-static const unsigned char zstd_magic[] = { 0x28, 0xb5, 0x2f, 0xfd };
-static const unsigned char gzip_magic[] = { 0x1f, 0x8b };
-
-static bool is_compressed(int file)
+/* Beside the program, then among the installed ones, maybe compressed. */
+static const char *find_module(void)
 {
-	unsigned char head[sizeof(xz_magic)] = { };
-
-	if (pread(file, head, sizeof(head), 0) < 0)
-		return false; /* loading it will say why */
-	return !memcmp(head, xz_magic, sizeof(xz_magic)) ||
-	       !memcmp(head, zstd_magic, sizeof(zstd_magic)) ||
-	       !memcmp(head, gzip_magic, sizeof(gzip_magic));
-}
-
-static int try_module(struct module *m, const char *folder, const char *suffix)
-{
-	int n = snprintf(m->path, sizeof(m->path), "%s/lkm5.ko%s", folder,
-			 suffix);
-
-	if (n < 0 || (size_t)n >= sizeof(m->path))
-		return -1;
-	m->file = open(m->path, O_RDONLY | O_CLOEXEC);
-	return m->file < 0 ? -1 : 0;
-}
-
-static int find_installed_module(struct module *m, const char *release)
-{
-	static const char *const folders[] = {
-		"updates/dkms", "updates", "extra", "misc", "kernel/extra",
-	};
-	static const char *const suffixes[] = { "", ".xz", ".zst", ".gz" };
-	char folder[PATH_MAX];
-
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		snprintf(folder, sizeof(folder), "/lib/modules/%s/%s", release,
-			 folders[i]);
-		for (size_t k = 0; k < ARRAY_SIZE(suffixes); k++)
-			if (!try_module(m, folder, suffixes[k]))
-				return 0;
-	}
-	return -1;
-}
-
-static int find_module(struct module *m)
-{
-	char folder[PATH_MAX];
+	static char pattern[2 * PATH_MAX];
+	char program[PATH_MAX];
 	struct utsname system;
+	glob_t found;
 	ssize_t n;
 
-	n = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
-	folder[n > 0 ? n : 0] = '\0';
-	if (!try_module(m, dirname(folder), ""))
-		return 0;
+	n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	program[n > 0 ? n : 0] = '\0';
+	*basename(program) = '\0';
+	snprintf(pattern, sizeof(pattern), "%slkm5.ko", program);
+	if (!access(pattern, F_OK))
+		return pattern;
 	uname(&system);
-	if (!find_installed_module(m, system.release))
-		return 0;
+	snprintf(pattern, sizeof(pattern),
+		 "/lib/modules/%s/{updates,updates/dkms,extra}/lkm5.ko*",
+		 system.release);
+	if (!glob(pattern, GLOB_BRACE, NULL, &found))
+		return found.gl_pathv[0];
 	error(0, 0,
 	      "no lkm5.ko in %s or below /lib/modules/%s: make it, or name one with --module",
-	      folder, system.release);
-	return -1;
+	      program, system.release);
+	return NULL;
 }
 
-/*
- * What is not lkm5 would stay loaded, under a name that we do not know. A
- * module's name is in it, in its .modinfo, behind a zero byte; of a compressed
- * one this cannot be seen.
- */
-static bool is_lkm5(int file)
+static bool is_compressed(const char *path)
 {
-	static const char name[] = "\0name=lkm5";
-	struct stat about;
-	bool found;
-	void *all;
-
-	if (fstat(file, &about) || !S_ISREG(about.st_mode) || !about.st_size)
-		return false;
-	all = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, file,
-		   0);
-	if (all == MAP_FAILED)
-		return false;
-	found = memmem(all, (size_t)about.st_size, name, sizeof(name));
-	munmap(all, (size_t)about.st_size);
-	return found;
+	return strcmp(basename(path), "lkm5.ko");
 }
 
-static int open_module(struct module *m, const char *path)
+static int open_module(struct demo *d)
 {
-	if (path) {
-		snprintf(m->path, sizeof(m->path), "%s", path);
-		m->file = open(path, O_RDONLY | O_CLOEXEC);
-		if (m->file < 0) {
-			error(0, errno, "cannot open the module %s", path);
-			return -1;
-		}
-	} else if (find_module(m)) {
+	if (!d->module_path)
+		d->module_path = find_module();
+	if (!d->module_path)
+		return -1;
+	/* another module would stay loaded, under a name that is not known */
+	if (strncmp(basename(d->module_path), "lkm5.ko", strlen("lkm5.ko"))) {
+		error(0, 0, "%s is not the module lkm5: name an lkm5.ko",
+		      d->module_path);
 		return -1;
 	}
-	m->flags = is_compressed(m->file) ? MODULE_INIT_COMPRESSED_FILE : 0;
-	if (!m->flags && !is_lkm5(m->file)) {
-		error(0, 0,
-		      "%s is not the module lkm5: make it, and name lkm5.ko with --module",
-		      m->path);
+	d->module = open(d->module_path, O_RDONLY | O_CLOEXEC);
+	if (d->module < 0) {
+		error(0, errno, "cannot open the module %s", d->module_path);
 		return -1;
 	}
-	m->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (m->log < 0) {
-		error(0, errno, "cannot read the kernel log, /dev/kmsg");
-		return -1;
-	}
-	return 0;
+	d->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return d->log < 0 ? failed_to("read the kernel log, /dev/kmsg") : 0;
 }
 
-/*
- * The next line of lkm5 in the log of this level or a graver one, without its
- * prefix; NULL behind the last. A record reads "6,1042,98765432,-;lkm5: Total
- * VSZ = 2488", the first number being facility * 8 + level. Facility 0 is the
- * kernel: what a program writes to /dev/kmsg has another. Sets *lost when
- * records were overwritten before they were read (EPIPE: the next read goes on
- * behind the gap).
- */
-static const char *next_line(int fd, unsigned long level, bool *lost)
-{
-	static char record[8192 + 1];
-	char *text;
-	ssize_t n;
-
-	for (;;) {
-		n = read(fd, record, sizeof(record) - 1);
-		if (n < 0 && errno == EPIPE)
-			*lost = true;
-		else if (n <= 0)
-			return NULL;
-		if (n < 0)
-			continue;
-		record[n] = '\0';
-		*strchrnul(record, '\n') = '\0';
-		text = strchr(record, ';');
-		if (text && strtoul(record, NULL, 10) <= level &&
-		    !strncmp(text + 1, "lkm5: ", 6))
-			return text + 1 + 6;
-	}
-}
-
-/* A number behind its label; *at moves behind both. */
-static bool take_number(const char **at, const char *label,
-			unsigned long *number)
-{
-	size_t length = strlen(label);
-	char *rest;
-
-	if (strncmp(*at, label, length) || !strchr("0123456789", (*at)[length]))
-		return false;
-	errno = 0;
-	*number = strtoul(*at + length, &rest, 10);
-	*at = rest;
-	return !errno;
-}
-
-enum { PID_LINE, VSZ_LINE, RSS_LINE, PARTS_LINE, LINES };
-
-static const char *const line_names[LINES] = {
-	"PID", "Total VSZ", "Total RSS", "RSS ANON ... SWAP",
-};
-
-/* Which line it is; LINES when none of those that are wanted, or not whole. */
-static int parse_line(const char *line, pid_t pid, struct figures *f)
-{
-	unsigned long number;
-
-	if (take_number(&line, "PID: ", &number))
-		return number == (unsigned long)pid ? PID_LINE : LINES;
-	if (take_number(&line, "Total VSZ = ", &f->vsz))
-		return *line ? LINES : VSZ_LINE;
-	if (take_number(&line, "Total RSS = ", &f->rss))
-		return *line ? LINES : RSS_LINE;
-	if (take_number(&line, "RSS ANON = ", &f->rss_anon) &&
-	    take_number(&line, " | RSS FILE = ", &f->rss_file) &&
-	    take_number(&line, " | RSS SHMEM = ", &f->rss_shmem) &&
-	    take_number(&line, " | SWAP = ", &f->swap))
-		return PARTS_LINE;
-	return LINES;
-}
-
-static int read_report(const struct module *m, pid_t pid, struct figures *f)
-{
-	bool seen[LINES + 1] = { };
-	bool lost = false;
-	const char *line;
-
-	while ((line = next_line(m->log, LOG_DEBUG, &lost)))
-		seen[parse_line(line, pid, f)] = true;
-	for (int i = 0; i < LINES; i++) {
-		if (seen[i])
-			continue;
-		error(0, 0, "lkm5's report of process %d lacks the line '%s'%s",
-		      pid, line_names[i], lost ? ": the log overflowed" : "");
-		return -1;
-	}
-	return 0;
-}
-
-/* NULL where there is none. */
-static const char *load_advice(int failure, bool compressed)
+static const char *load_advice(const struct demo *d, int failure)
 {
 	switch (failure) {
 	case EEXIST:
 		return "lkm5 is loaded already: sudo rmmod lkm5";
 	case EPERM:
-		return "Secure Boot (sign it, or switch that off), kernel.modules_disabled or a "
-		       "container forbids it";
+		return "Secure Boot (sign it, or switch that off), kernel.modules_disabled or a container forbids it";
 	case EKEYREJECTED:
 	case ENOKEY:
 	case EBADMSG:
@@ -395,390 +201,304 @@ static const char *load_advice(int failure, bool compressed)
 		return "it is not for the running kernel: make clean, then make";
 	case EINVAL:
 	case EOPNOTSUPP:
-		if (compressed)
+		if (is_compressed(d->module_path))
 			return "this kernel cannot unpack it: unpack it, and use --module";
-		return NULL;
-	default:
-		return NULL;
 	}
+	return "see sudo dmesg | tail";
 }
 
-/* Where there is nothing to advise, lkm5 itself has said why. */
-static void explain_load(const struct module *m, int failure)
-{
-	const char *why = load_advice(failure, m->flags);
-	bool lost = false;
-
-	if (!why)
-		why = next_line(m->log, LOG_ERR, &lost);
-	error(0, 0, "cannot load %s (%s): %s", m->path, strerror(failure),
-	      why ? why : "see sudo dmesg | tail");
-}
-
-/*
- * Somebody may hold the module for a moment (EAGAIN): a second is given to let
- * go of it.
- */
+/* Somebody may hold the module for a moment: he is given a second. */
 static int unload_module(void)
 {
 	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
-	int failed = -1;
 
-	for (int i = 0; i < 100 && failed; i++) {
-		failed = (int)syscall(SYS_delete_module, "lkm5", O_NONBLOCK);
-		if (failed && errno != EAGAIN && errno != EBUSY)
+	for (int i = 0; i < 100; i++) {
+		if (!syscall(SYS_delete_module, "lkm5", O_NONBLOCK))
+			return 0;
+		if (errno != EAGAIN && errno != EBUSY)
 			break;
-		if (failed)
-			nanosleep(&pause, NULL);
+		nanosleep(&pause, NULL);
 	}
-	return failed;
+	error(0, errno, "lkm5 was loaded, and cannot be unloaded; see lsmod");
+	return -1;
 }
 
-/*
- * Load and unload with every signal held back: delete_module would give up with
- * EINTR, and a deadly signal would leave the module behind.
- */
-static int run_module(const struct module *m, pid_t pid)
+/* With every signal held back: a deadly one would leave the module behind. */
+static int run_module(const struct demo *d, pid_t pid)
 {
-	int load_failure = 0, unload_failure = 0;
 	char parameters[64];
 	sigset_t all, before;
+	int failed;
 
 	snprintf(parameters, sizeof(parameters), "pid=%d vmas=0", pid);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	lseek(m->log, 0, SEEK_END);
-	if (syscall(SYS_finit_module, m->file, parameters, m->flags))
-		load_failure = errno;
-	else if (unload_module())
-		unload_failure = errno;
+	lseek(d->log, 0, SEEK_END);
+	failed = (int)syscall(SYS_finit_module, d->module, parameters,
+			      is_compressed(d->module_path)
+				      ? MODULE_INIT_COMPRESSED_FILE
+				      : 0);
+	if (failed)
+		error(0, 0, "cannot load %s (%s): %s", d->module_path,
+		      strerror(errno), load_advice(d, errno));
+	else
+		failed = unload_module();
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	if (load_failure)
-		explain_load(m, load_failure);
-	else if (unload_failure == ENOENT)
-		error(0, 0,
-		      "%s holds another module than lkm5: see lsmod, and rmmod it",
-		      m->path);
-	else if (unload_failure)
-		error(0, unload_failure, "lkm5 stays loaded; sudo rmmod lkm5");
-	return load_failure || unload_failure ? -1 : 0;
+	return failed;
+}
+
+/*
+ * The next line of lkm5 in the log, without its prefix; NULL behind the last. A
+ * record reads "6,1042,98765432,-;lkm5: Total VSZ = 2488". The first number is
+ * facility * 8 + level: below 8 it is the kernel's, not some program's. EPIPE
+ * tells of records that were overwritten before they were read.
+ */
+static const char *next_line(int log)
+{
+	static char record[8192 + 1];
+	char *text;
+	ssize_t n;
+
+	while ((n = read(log, record, sizeof(record) - 1)) > 0 ||
+	       (n < 0 && errno == EPIPE)) {
+		record[n > 0 ? n : 0] = '\0';
+		*strchrnul(record, '\n') = '\0';
+		text = strchr(record, ';');
+		if (text && atoi(record) < 8 && !strncmp(text, ";lkm5: ", 7))
+			return text + 7;
+	}
+	return NULL;
+}
+
+static int read_report(const struct demo *d, pid_t pid, struct figures *f)
+{
+	int whose = 0, numbers = 0;
+	const char *line;
+
+	while ((line = next_line(d->log))) {
+		numbers += sscanf(line, "PID: %d", &whose) == 1;
+		numbers += sscanf(line, "Total VSZ = %ld", &f->vsz) == 1;
+		numbers += sscanf(line, "Total RSS = %ld", &f->rss) == 1;
+		numbers +=
+			sscanf(line,
+			       "RSS ANON = %ld | RSS FILE = %ld | RSS SHMEM = %ld | SWAP = %ld",
+			       &f->anon, &f->file, &f->shmem, &f->swap) == 4;
+	}
+	if (whose == pid && numbers == 4)
+		return 0;
+	error(0, 0, "there is no whole report of process %d in the kernel log",
+	      pid);
+	return -1;
 }
 
 /* ---- /proc ---- */
 
-/* Read without stdio, whose buffers would come out of the heap. */
-static ssize_t read_file(const char *path, char *text, size_t size)
+/* The number behind a label at the beginning of a line. */
+static int read_number(const char *path, const char *label, long *number)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t length = 0;
-	ssize_t n = -1;
+	FILE *file = fopen(path, "re");
+	char line[256];
+	bool found = false;
 
-	if (fd < 0)
-		return -1;
-	while (length < size - 1 &&
-	       (n = read(fd, text + length, size - 1 - length)) > 0)
-		length += (size_t)n;
-	close(fd);
-	text[length] = '\0';
-	return n < 0 ? -1 : (ssize_t)length;
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = !strncmp(line, label, strlen(label)) &&
+			sscanf(line + strlen(label), "%ld", number) == 1;
+	if (file)
+		fclose(file);
+	return found ? 0 : -1;
 }
 
-/* The number behind "\nLabel:" and blanks. */
-static int parse_field(const char *text, const char *label,
-		       unsigned long *number)
+static int measure(const struct demo *d, pid_t pid, struct figures *f)
 {
-	const char *at = strstr(text, label);
-	char *rest;
-
-	if (!at)
-		return -1;
-	at += strlen(label);
-	errno = 0;
-	*number = strtoul(at, &rest, 10);
-	return errno || rest == at ? -1 : 0;
-}
-
-static int read_rollup(pid_t pid, struct figures *f)
-{
-	static char text[4096];
 	char path[64];
 
+	if (interrupted || run_module(d, pid) || read_report(d, pid, f))
+		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
-	if (read_file(path, text, sizeof(text)) >= 0 &&
-	    !parse_field(text, "\nPss:", &f->pss) &&
-	    !parse_field(text, "\nAnonHugePages:", &f->huge))
+	if (!read_number(path, "Pss:", &f->pss))
 		return 0;
-	error(0, 0, "cannot read Pss and AnonHugePages in %s", path);
+	error(0, 0, "cannot read Pss in %s", path);
 	return -1;
 }
 
-static int measure(const struct module *m, pid_t pid, struct figures *f)
-{
-	if (interrupted || run_module(m, pid) || read_report(m, pid, f))
-		return -1;
-	return read_rollup(pid, f);
-}
-
-/*
- * What the steps take at most: the area, its copy by the child, a huge page,
- * and some to spare.
- */
+/* The area, its copy by the child, a huge page, and some to spare. */
 static int check_memory(const struct demo *d)
 {
-	unsigned long wanted =
-		d->options.size / 1024 * 2 + d->huge_size / 1024 + 16 * 1024;
-	static char text[8192];
-	unsigned long available;
+	long wanted = (2 * d->size + d->huge_size + 16 * MIB) / 1024;
+	long available;
 
-	if (read_file("/proc/meminfo", text, sizeof(text)) < 0 ||
-	    parse_field(text, "\nMemAvailable:", &available) ||
+	if (read_number("/proc/meminfo", "MemAvailable:", &available) ||
 	    wanted <= available)
 		return 0;
 	error(0, 0,
-	      "--size %lu kB takes %lu kB of memory, and %lu kB are available: choose less",
-	      d->options.size / 1024, wanted, available);
+	      "--size %ld kB takes %ld kB of memory, and %ld kB are available: choose less",
+	      d->size / 1024, wanted, available);
 	return -1;
-}
-
-/* 0 where the kernel knows no huge pages. */
-static unsigned long read_huge_size(void)
-{
-	char text[32];
-
-	if (read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size",
-		      text, sizeof(text)) <= 0)
-		return 0;
-	return strtoul(text, NULL, 10);
 }
 
 /* ---- the steps: what each does, and what should change by it ---- */
 
 static void expect(struct expectation *e, long vsz, long rss)
 {
-	*e = (struct expectation){ .stated = true, .vsz = vsz, .rss = rss };
-}
-
-static void *page_at(const struct demo *d, unsigned long number)
-{
-	return d->pages + number * d->page_size;
+	*e = (struct expectation){ .vsz = vsz, .rss = rss };
 }
 
 /*
- * A different word in each page, so that no one can merge them (KSM) and make
- * them fewer.
- */
-static int write_pages(const struct demo *d, unsigned long first,
-		       unsigned long count)
-{
-	for (unsigned long i = first; i < first + count && !interrupted; i++)
-		*(volatile unsigned long *)page_at(d, i) = i + 1;
-	return interrupted ? -1 : 0;
-}
-
-static int do_nothing(struct demo *d, struct expectation *e)
-{
-	(void)d;
-	(void)e;
-	return 0;
-}
-
-/*
- * The C library maps the request and a header of two words, rounded up to
- * pages: one page more than the size, which is whole pages, and the header is
- * in the first one. What follows that page are as many pages as the size has,
- * untouched (of the last, only its first two words are ours).
+ * The C library maps the size, which is whole pages, and one page more: its
+ * header, two words, is at the beginning of it. The pages behind that one are
+ * as many as the size has, and untouched.
  */
 static int do_malloc(struct demo *d, struct expectation *e)
 {
-	d->chunk = malloc(d->options.size);
+	d->chunk = malloc(d->size);
 	if (!d->chunk)
 		return failed_to("allocate --size bytes");
 	d->pages = (char *)(((uintptr_t)d->chunk + d->page_size - 1) &
 			    ~(d->page_size - 1));
-	d->page_count = d->options.size / d->page_size;
-	expect(e, kb(d->options.size + d->page_size), kb(d->page_size));
+	expect(e, kb(d->size + d->page_size), kb(d->page_size));
 	return 0;
 }
 
 /* All of them become the one zero page, which is counted nowhere. */
 static int do_read(struct demo *d, struct expectation *e)
 {
-	for (unsigned long i = 0; i < d->page_count && !interrupted; i++)
-		(void)*(volatile char *)page_at(d, i);
+	for (long i = 0; i < d->size && !interrupted; i += d->page_size)
+		(void)*(volatile char *)(d->pages + i);
 	expect(e, 0, 0);
-	return interrupted ? -1 : 0;
-}
-
-static int write_quarter(struct demo *d, struct expectation *e,
-			 unsigned long quarter)
-{
-	unsigned long count = d->page_count / 4;
-
-	expect(e, 0, kb(count * d->page_size));
-	return write_pages(d, quarter * count, count);
-}
-
-static int do_write_1(struct demo *d, struct expectation *e)
-{
-	return write_quarter(d, e, 0);
-}
-
-static int do_write_2(struct demo *d, struct expectation *e)
-{
-	return write_quarter(d, e, 1);
-}
-
-static int do_write_3(struct demo *d, struct expectation *e)
-{
-	return write_quarter(d, e, 2);
-}
-
-static int do_write_4(struct demo *d, struct expectation *e)
-{
-	return write_quarter(d, e, 3);
-}
-
-/*
- * A mapping of the size of a huge page where one fits: cut out of one twice as
- * large.
- */
-static char *map_aligned(unsigned long size)
-{
-	char *all, *aligned;
-
-	all = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (all == MAP_FAILED)
-		return NULL;
-	aligned = (char *)(((uintptr_t)all + size - 1) & ~(size - 1));
-	if (aligned > all)
-		munmap(all, (size_t)(aligned - all));
-	if (aligned < all + size)
-		munmap(aligned + size, (size_t)(all + size - aligned));
-	return aligned;
-}
-
-static int do_huge_page(struct demo *d, struct expectation *e)
-{
-	if (!d->huge_size) {
-		e->otherwise = "no THP here";
-		return 0;
-	}
-	d->huge = map_aligned(d->huge_size);
-	if (!d->huge)
-		return failed_to("map the room for a huge page");
-	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
-	madvise(d->huge, d->huge_size, MADV_HUGEPAGE);
-	*(volatile char *)d->huge = 1;
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	expect(e, kb(d->huge_size), kb(d->huge_size));
-	e->huge_page = true;
 	return 0;
 }
 
-static _Noreturn void run_child(const struct demo *d, int orders, int answers)
+/* Something else in each page, so that no one can merge them (KSM). */
+static void write_pages(const struct demo *d, long from, long size)
 {
-	unsigned long count;
+	for (long i = from; i < from + size && !interrupted; i += d->page_size)
+		*(volatile long *)(d->pages + i) = i + 1;
+}
 
-	/* should the parent be killed: not to write on for its own sake */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGINT, SIG_DFL);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGHUP, SIG_DFL);
-	signal(SIGQUIT, SIG_DFL);
-	interrupted = 0;
-	/* ends, too, when its parent does: the pipe is closed then */
-	while (read(orders, &count, sizeof(count)) == sizeof(count)) {
-		write_pages(d, 0, count);
-		if (write(answers, &count, sizeof(count)) != sizeof(count))
+static int do_write_quarter(struct demo *d, struct expectation *e)
+{
+	long quarter = d->size / 4;
+
+	write_pages(d, d->written, quarter);
+	d->written += quarter;
+	expect(e, 0, kb(quarter));
+	return 0;
+}
+
+/*
+ * In a mapping twice as large there is room for a huge page somewhere; what is
+ * left on both sides has no rights, so that it can have no part in one. A byte
+ * is written: the kernel gives a huge page for it, or does not.
+ */
+static int do_huge_page(struct demo *d, struct expectation *e)
+{
+	long size = d->huge_size, given = 0;
+	char *page;
+
+	*e = (struct expectation){ .none = "none given" };
+	if (!size)
+		return 0;
+	d->huge = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	page = (char *)(((uintptr_t)d->huge + size - 1) & ~(size - 1));
+	if (d->huge == MAP_FAILED ||
+	    mprotect(page, size, PROT_READ | PROT_WRITE))
+		return failed_to("map the room for a huge page");
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+	madvise(page, size, MADV_HUGEPAGE);
+	*(volatile char *)page = 1;
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	read_number("/proc/self/smaps_rollup", "AnonHugePages:", &given);
+	if (given) {
+		d->huge_given = size;
+		expect(e, kb(2 * size), kb(size));
+	} else {
+		munmap(d->huge, 2 * size);
+	}
+	return 0;
+}
+
+/* Writes as many bytes as it is told to, until its parent is gone. */
+static _Noreturn void run_child(const struct demo *d, int orders)
+{
+	long size;
+
+	for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
+		signal(deadly[i], SIG_DFL);
+	while (read(orders, &size, sizeof(size)) == sizeof(size)) {
+		write_pages(d, 0, size);
+		if (write(orders, &size, sizeof(size)) != sizeof(size))
 			break;
 	}
 	_exit(0);
 }
 
-static int order_child(const struct child *c, unsigned long count)
+static int order_child(const struct demo *d, long size)
 {
-	unsigned long answer;
-
-	if (write(c->orders, &count, sizeof(count)) == sizeof(count) &&
-	    read(c->answers, &answer, sizeof(answer)) == sizeof(answer))
+	if (write(d->orders, &size, sizeof(size)) == sizeof(size) &&
+	    read(d->orders, &size, sizeof(size)) == sizeof(size))
 		return 0;
 	if (!interrupted)
 		error(0, 0, "the child process ended before its time");
 	return -1;
 }
 
-static void end_child(struct child *c)
+static void end_child(struct demo *d)
 {
-	if (c->pid <= 0)
+	if (d->child <= 0)
 		return;
-	close(c->orders);
-	close(c->answers);
-	kill(c->pid, SIGKILL);
-	while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+	kill(d->child, SIGKILL);
+	while (waitpid(d->child, NULL, 0) < 0 && errno == EINTR)
 		;
-	c->pid = 0;
+	d->child = 0;
 }
 
 /*
- * The child has all pages that its parent has, and none of them twice. Its own
- * RSS is counted from here on, after a rehearsal, an order of no pages: the
- * file pages of its program come anew to it.
+ * The child has all pages that its parent has, and none of them twice. Its
+ * program's own pages come anew to it: an order of no pages is its rehearsal.
  */
 static int do_fork(struct demo *d, struct expectation *e)
 {
-	int orders[2], answers[2];
+	int ends[2];
 
-	if (pipe2(orders, O_CLOEXEC))
-		return failed_to("make a pipe");
-	if (pipe2(answers, O_CLOEXEC)) {
-		close(orders[0]);
-		close(orders[1]);
-		return failed_to("make a pipe");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		return failed_to("make a pair of sockets");
+	d->child = fork();
+	if (!d->child) {
+		close(ends[0]);
+		run_child(d, ends[1]);
 	}
-	d->child = (struct child){ fork(), orders[1], answers[0] };
-	if (!d->child.pid) {
-		close(orders[1]);
-		close(answers[0]);
-		run_child(d, orders[0], answers[1]);
-	}
-	close(orders[0]);
-	close(answers[1]);
-	if (d->child.pid < 0)
-		return failed_to("fork"); /* and to end: the pipes go with us */
+	close(ends[1]);
+	d->orders = ends[0];
+	if (d->child < 0)
+		return failed_to("fork");
 	expect(e, 0, 0);
-	return order_child(&d->child, 0);
+	return order_child(d, 0);
 }
 
-/*
- * Copies each page; of both processes the RSS stays, only their sum of Pss
- * grows.
- */
+/* Each page is copied: no RSS changes, the sum of both Pss grows. */
 static int do_child_write(struct demo *d, struct expectation *e)
 {
 	expect(e, 0, 0);
-	return order_child(&d->child, d->page_count);
+	return order_child(d, d->size);
 }
 
 static int do_dontneed(struct demo *d, struct expectation *e)
 {
-	end_child(&d->child);
-	if (madvise(d->pages, d->options.size, MADV_DONTNEED))
+	end_child(d);
+	if (madvise(d->pages, d->size, MADV_DONTNEED))
 		return failed_to("give the pages back (MADV_DONTNEED)");
-	expect(e, 0, -kb(d->options.size));
+	expect(e, 0, -kb(d->size));
 	return 0;
 }
 
 static int do_free(struct demo *d, struct expectation *e)
 {
-	unsigned long mapped = d->options.size + d->page_size;
-
 	free(d->chunk);
-	if (d->huge) {
-		munmap(d->huge, d->huge_size);
-		mapped += d->huge_size;
-	}
-	expect(e, -kb(mapped), -kb(d->page_size + d->huge_given));
+	if (d->huge_given)
+		munmap(d->huge, 2 * d->huge_given);
+	expect(e, -kb(d->size + d->page_size + 2 * d->huge_given),
+	       -kb(d->page_size + d->huge_given));
 	return 0;
 }
 
@@ -787,13 +507,13 @@ static const struct step {
 	int (*act)(struct demo *d, struct expectation *e);
 	const char *of_child;
 } steps[] = {
-	{ "start", do_nothing, NULL },
+	{ "start", NULL, NULL },
 	{ "malloc", do_malloc, NULL },
 	{ "read every page", do_read, NULL },
-	{ "write quarter 1", do_write_1, NULL },
-	{ "write quarter 2", do_write_2, NULL },
-	{ "write quarter 3", do_write_3, NULL },
-	{ "write quarter 4", do_write_4, NULL },
+	{ "write quarter 1", do_write_quarter, NULL },
+	{ "write quarter 2", do_write_quarter, NULL },
+	{ "write quarter 3", do_write_quarter, NULL },
+	{ "write quarter 4", do_write_quarter, NULL },
 	{ "touch a huge page", do_huge_page, NULL },
 	{ "fork: parent", do_fork, "fork: child" },
 	{ "child wrote: parent", do_child_write, "child wrote: child" },
@@ -803,162 +523,110 @@ static const struct step {
 
 /* ---- a row for each step ---- */
 
-static long change(unsigned long is, unsigned long was)
+static enum verdict judge(const struct row *r)
 {
-	return (long)is - (long)was;
-}
+	long vsz = r->is.vsz - r->was.vsz;
+	long rss = r->is.rss - r->was.rss + r->is.swap - r->was.swap;
 
-static long rss_change(const struct row *r)
-{
-	return change(r->is.rss, r->was.rss);
-}
-
-static void judge(struct row *r)
-{
-	const struct expectation *e = &r->expected;
-	bool held = change(r->is.vsz, r->was.vsz) == e->vsz &&
-		    rss_change(r) + change(r->is.swap, r->was.swap) == e->rss;
-
-	r->verdict = !e->stated ? OPEN : held ? HELD : FAILED;
-}
-
-/*
- * smaps_rollup is asked whether there is a huge page, RSS then must have grown
- * by it.
- */
-static void settle_huge_page(struct demo *d, struct row *r)
-{
-	if (change(r->is.huge, r->was.huge) < kb(d->huge_size)) {
-		r->expected.stated = false;
-		r->expected.otherwise = "none given";
-	}
-	d->huge_given = (unsigned long)rss_change(r) * 1024;
+	if (r->expected.none)
+		return OPEN;
+	if (vsz == r->expected.vsz && rss == r->expected.rss)
+		return HELD;
+	return FAILED;
 }
 
 static int print_row(const struct row *r)
 {
-	const struct expectation *e = &r->expected;
 	char expected[64];
 
-	if (e->stated)
-		snprintf(expected, sizeof(expected), "%+ld %+ld", e->vsz,
-			 e->rss);
-	else
-		snprintf(expected, sizeof(expected), "%s",
-			 e->otherwise ? e->otherwise : "-");
-	printf("%-19s %7lu %+7ld %7lu %+7ld %7lu  %-12s %s\n", r->step,
-	       r->is.vsz, change(r->is.vsz, r->was.vsz), r->is.rss,
-	       rss_change(r), r->is.pss, expected, verdict_words[r->verdict]);
+	snprintf(expected, sizeof(expected), "%+ld %+ld", r->expected.vsz,
+		 r->expected.rss);
+	printf("%-19s %7ld %+7ld %7ld %+7ld %7ld  %-12s %s\n", r->step,
+	       r->is.vsz, r->is.vsz - r->was.vsz, r->is.rss,
+	       r->is.rss - r->was.rss, r->is.pss,
+	       r->expected.none ? r->expected.none : expected,
+	       verdict_words[r->verdict]);
 	if (flush_output())
 		return -1;
 	if (r->verdict == FAILED)
 		error(0, 0,
 		      "'%s' is off: RSS ANON %+ld, FILE %+ld, SHMEM %+ld, SWAP %+ld kB",
-		      r->step, change(r->is.rss_anon, r->was.rss_anon),
-		      change(r->is.rss_file, r->was.rss_file),
-		      change(r->is.rss_shmem, r->was.rss_shmem),
-		      change(r->is.swap, r->was.swap));
+		      r->step, r->is.anon - r->was.anon,
+		      r->is.file - r->was.file, r->is.shmem - r->was.shmem,
+		      r->is.swap - r->was.swap);
 	return 0;
 }
 
-static const struct row *last_row_of(const struct demo *d, pid_t pid)
-{
-	for (unsigned int i = d->row_count; i > 0; i--)
-		if (d->rows[i - 1].pid == pid)
-			return &d->rows[i - 1];
-	return NULL;
-}
-
+/* The first row of a process has nothing to be compared with. */
 static int add_row(struct demo *d, const char *step, pid_t pid,
 		   const struct expectation *e)
 {
-	const struct row *last = last_row_of(d, pid);
 	struct row *r = &d->rows[d->row_count];
 
-	r->step = step;
-	r->pid = pid;
-	if (measure(&d->module, pid, &r->is))
+	*r = (struct row){ .step = step, .pid = pid, .expected.none = "-" };
+	if (measure(d, pid, &r->is))
 		return -1;
-	r->was = last ? last->is : r->is;
-	if (last)
+	r->was = r->is;
+	for (unsigned int i = 0; i < d->row_count; i++) {
+		if (d->rows[i].pid != pid)
+			continue;
+		r->was = d->rows[i].is;
 		r->expected = *e;
-	if (r->expected.huge_page)
-		settle_huge_page(d, r);
-	judge(r);
+	}
+	r->verdict = judge(r);
+	d->counts[r->verdict]++;
 	d->row_count++;
 	return print_row(r);
 }
 
-static int run_step(struct demo *d, const struct step *step)
-{
-	struct expectation e = { };
-
-	if (step->act(d, &e) || add_row(d, step->name, getpid(), &e))
-		return -1;
-	if (!step->of_child)
-		return 0;
-	return add_row(d, step->of_child, d->child.pid, &e);
-}
-
 static int run_steps(struct demo *d)
 {
+	struct expectation e = {};
+
 	printf("%-19s %7s %7s %7s %7s %7s  %s\n", "kB", "VSZ", "change", "RSS",
 	       "change", "PSS", "exp. VSZ RSS held?");
-	for (unsigned int i = 0; i < d->options.steps; i++)
-		if (interrupted || run_step(d, &steps[i]))
+	for (long i = 0; i < d->steps; i++) {
+		const struct step *s = &steps[i];
+
+		if ((s->act && s->act(d, &e)) ||
+		    add_row(d, s->name, getpid(), &e))
 			return -1;
+		if (s->of_child && add_row(d, s->of_child, d->child, &e))
+			return -1;
+	}
+	printf("%u of %u expectations held, to the kB.\n", d->counts[HELD],
+	       d->counts[HELD] + d->counts[FAILED]);
 	return 0;
 }
 
-static unsigned int count_verdicts(const struct demo *d, enum verdict verdict)
-{
-	unsigned int count = 0;
-
-	for (unsigned int i = 0; i < d->row_count; i++)
-		count += d->rows[i].verdict == verdict;
-	return count;
-}
-
-static int write_csv(const struct demo *d, FILE *csv)
+static int write_csv(const struct demo *d)
 {
 	int failed;
 
-	fputs("step,pid,vsz_kb,vsz_change_kb,rss_kb,rss_change_kb,expected_rss_change_kb,"
-	      "pss_kb,pss_change_kb,held\n",
-	      csv);
+	fputs("step,pid,vsz_kb,vsz_change_kb,rss_kb,rss_change_kb,"
+	      "expected_rss_change_kb,pss_kb,pss_change_kb,held\n",
+	      d->csv);
 	for (unsigned int i = 0; i < d->row_count; i++) {
 		const struct row *r = &d->rows[i];
 
-		fprintf(csv, "%s,%d,%lu,%ld,%lu,%ld,", r->step, r->pid,
-			r->is.vsz, change(r->is.vsz, r->was.vsz), r->is.rss,
-			rss_change(r));
-		if (r->expected.stated)
-			fprintf(csv, "%ld", r->expected.rss);
-		fprintf(csv, ",%lu,%ld,%s\n", r->is.pss,
-			change(r->is.pss, r->was.pss),
-			verdict_words[r->verdict]);
+		fprintf(d->csv, "%s,%d,%ld,%ld,%ld,%ld,", r->step, r->pid,
+			r->is.vsz, r->is.vsz - r->was.vsz, r->is.rss,
+			r->is.rss - r->was.rss);
+		if (!r->expected.none)
+			fprintf(d->csv, "%ld", r->expected.rss);
+		fprintf(d->csv, ",%ld,%ld,%s\n", r->is.pss,
+			r->is.pss - r->was.pss, verdict_words[r->verdict]);
 	}
-	failed = ferror(csv);
-	if (fclose(csv) || failed) {
-		error(0, errno, "cannot write %s", d->options.csv);
-		return -1;
-	}
-	return 0;
+	failed = ferror(d->csv);
+	if (!fclose(d->csv) && !failed)
+		return 0;
+	error(0, errno, "cannot write %s", d->csv_path);
+	return -1;
 }
 
 /* ---- the chart ---- */
 
-struct brush {
-	const char *rss;
-	const char *vsz;
-	/* the end of a bar of RSS, in eighths of a column, or NULL */
-	const char *const *eighths;
-};
-
-/*
- * The locale's name is enough: to set it would need the locale installed, and
- * map its files.
- */
+/* As the locale's name has it, be the locale installed or not. */
 static bool speaks_utf8(void)
 {
 	static const char *const variables[] = { "LC_ALL", "LC_CTYPE", "LANG" };
@@ -969,71 +637,42 @@ static bool speaks_utf8(void)
 	return name && (strcasestr(name, "UTF-8") || strcasestr(name, "UTF8"));
 }
 
-static unsigned int terminal_width(void)
+static int terminal_width(void)
 {
 	const char *columns = getenv("COLUMNS");
 	struct winsize size;
-	long n;
+	int n = columns ? atoi(columns) : 0;
 
 	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col)
 		return size.ws_col;
-	n = columns ? strtol(columns, NULL, 10) : 0;
-	return n > 0 && n < 10000 ? (unsigned int)n : 80;
-}
-
-static void draw_bar(const struct brush *b, const struct row *r,
-		     unsigned long width, unsigned long full)
-{
-	unsigned long rss = (r->is.rss * width * 8 + full / 2) / full;
-	unsigned long vsz = (r->is.vsz * width + full - 1) / full;
-	unsigned long column;
-
-	if (!b->eighths)
-		rss = (rss + 7) / 8 * 8;
-	else if (!rss && r->is.rss)
-		rss = 1;
-	for (column = 0; column < rss / 8; column++)
-		fputs(b->rss, stdout);
-	if (rss % 8) {
-		fputs(b->eighths[rss % 8], stdout);
-		column++;
-	}
-	for (; column < vsz; column++)
-		fputs(b->vsz, stdout);
-}
-
-static unsigned long larger(unsigned long a, unsigned long b)
-{
-	return a > b ? a : b;
+	return n > 0 && n < 10000 ? n : 80;
 }
 
 static int draw_chart(const struct demo *d)
 {
-	static const char *const eighths[] = {
-		"", "▏", "▎", "▍", "▌", "▋", "▊", "▉",
-	};
-	static const struct brush blocks = { "█", "░", eighths },
-				  letters = { "#", ".", NULL };
-	const struct brush *b = speaks_utf8() ? &blocks : &letters;
-	unsigned long width = terminal_width(), names = 0, full = 1;
+	bool blocks = speaks_utf8();
+	const char *rss_ink = blocks ? "█" : "#", *vsz_ink = blocks ? "░" : ".";
+	long full = 1, column;
+	int width = terminal_width(), names = 0;
 
 	for (unsigned int i = 0; i < d->row_count; i++) {
-		names = larger(names, strlen(d->rows[i].step));
-		full = larger(full, d->rows[i].is.vsz);
+		int length = (int)strlen(d->rows[i].step);
+
+		names = length > names ? length : names;
+		full = d->rows[i].is.vsz > full ? d->rows[i].is.vsz : full;
 	}
-	/*
-	 * on a narrow terminal the names are cut, so that half of it is left to
-	 * the bars
-	 */
-	names = names > width / 2 ? width / 2 : names;
-	if (width - names < 2)
-		return 0;
-	if (width >= sizeof("# RSS  . VSZ, at most 1000000000 kB"))
-		printf("\n%s RSS  %s VSZ, at most %lu kB\n", b->rss, b->vsz,
-		       full);
+	if (names > width / 2)
+		names = width / 2; /* they are cut */
+	printf("\n%s RSS  %s VSZ\n", rss_ink, vsz_ink);
 	for (unsigned int i = 0; i < d->row_count; i++) {
-		printf("%-*.*s ", (int)names, (int)names, d->rows[i].step);
-		draw_bar(b, &d->rows[i], width - names - 1, full);
+		const struct figures *f = &d->rows[i].is;
+		long room = width - names - 1;
+
+		printf("%-*.*s ", names, names, d->rows[i].step);
+		for (column = 0; column < (f->vsz * room + full - 1) / full;
+		     column++)
+			fputs(column * full < f->rss * room ? rss_ink : vsz_ink,
+			      stdout);
 		putchar('\n');
 	}
 	return flush_output();
@@ -1041,76 +680,51 @@ static int draw_chart(const struct demo *d)
 
 /* ---- the program ---- */
 
-static void print_usage(FILE *to)
+static void print_usage(void)
 {
-	fprintf(to,
-		"Usage: sudo lazy_allocation [--size 64M] [--csv FILE] [--module PATH] [--step N]\n"
-		"Take memory step by step, and see with lkm5 when the kernel really gives it.\n"
-		"\n"
-		"  --size N       bytes to allocate, with K, M or G behind it; 64M, 1M at least\n"
-		"  --csv FILE     write the figures to FILE, too\n"
-		"  --module PATH  the lkm5.ko to load (else: beside this program, or installed)\n"
-		"  --step N       end after the first N of the %zu steps\n"
-		"  --help         print this and exit\n"
-		"  --version      print the version and exit\n"
-		"\n"
-		"Exit status: 0 all expectations held, 1 one failed or an error, 2 wrong usage.\n",
-		ARRAY_SIZE(steps));
+	printf("Usage: sudo lazy_allocation [--size 64M] [--csv FILE] [--module PATH] [--step N]\n"
+	       "Take memory step by step, and see with lkm5 when the kernel really gives it.\n"
+	       "\n"
+	       "  --size N       bytes to allocate, with K, M or G behind it; 64M, 1M at least\n"
+	       "  --csv FILE     write the figures to FILE, too\n"
+	       "  --module PATH  the lkm5.ko to load (else: beside this program, or installed)\n"
+	       "  --step N       end after the first N of the %zu steps\n"
+	       "  --help         print this and exit\n"
+	       "  --version      print the version and exit\n"
+	       "\n"
+	       "Exit status: 0 all expectations held, 1 one failed or an error, 2 wrong usage.\n",
+	       ARRAY_SIZE(steps));
 }
 
-static _Noreturn void die_usage(void)
+static _Noreturn void die_usage(const char *option, const char *value,
+				const char *right)
 {
-	fputs("Try 'lazy_allocation --help'.\n", stderr);
+	error(0, 0, "%s '%s': %s", option, value, right);
+	fputs(TRY_HELP, stderr);
 	exit(EXIT_USAGE);
 }
 
-static _Noreturn void finish_message(void)
+/* Digits, then maybe one of the units; 0 where it is not that, or too large. */
+static long parse_number(const char *text, const char *units)
 {
-	exit(flush_output() ? EXIT_FAILURE : EXIT_SUCCESS);
-}
+	const char *letter;
+	long number, unit = 1;
+	char *rest;
 
-static unsigned long parse_number(const char *text, char **rest)
-{
-	unsigned long n = 0;
-
-	errno = strchr("0123456789", *text) && *text ? 0 : EINVAL;
-	if (!errno)
-		n = strtoul(text, rest, 10);
-	return errno ? 0 : n;
-}
-
-static unsigned long parse_size(const char *text)
-{
-	static const char units[] = "KMG";
-	char *rest = NULL;
-	unsigned long n = parse_number(text, &rest), unit = 1;
-	const char *letter = n && *rest ? strchr(units, *rest & ~0x20) : NULL;
-
+	if (*text < '0' || *text > '9')
+		return 0;
+	errno = 0;
+	number = strtol(text, &rest, 10);
+	letter = *rest ? strchr(units, *rest & ~0x20) : NULL;
 	if (letter) {
-		unit = 1UL << (10 * (letter - units + 1));
+		unit <<= 10 * (letter - units + 1);
 		rest++;
 	}
-	if (n && !*rest && n <= LONG_MAX / 4 / unit && n * unit >= MIB)
-		return n * unit;
-	error(0, 0,
-	      "--size '%s': a number of bytes with K, M or G behind it, 1M at least",
-	      text);
-	die_usage();
+	return errno || *rest || number > LONG_MAX / 4 / unit ? 0
+							      : number * unit;
 }
 
-static unsigned int parse_steps(const char *text)
-{
-	char *rest = NULL;
-	unsigned long n = parse_number(text, &rest);
-
-	if (n && !*rest && n <= ARRAY_SIZE(steps))
-		return (unsigned int)n;
-	error(0, 0, "--step '%s': a number from 1 to %zu", text,
-	      ARRAY_SIZE(steps));
-	die_usage();
-}
-
-static struct options parse_arguments(int argc, char **argv)
+static void parse_arguments(struct demo *d, int argc, char **argv)
 {
 	static const struct option known[] = {
 		{ "size", required_argument, NULL, 's' },
@@ -1119,152 +733,120 @@ static struct options parse_arguments(int argc, char **argv)
 		{ "step", required_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
-		{ }
+		{}
 	};
-	struct options o = { .size = 64 * MIB, .steps = ARRAY_SIZE(steps) };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "hV", known, NULL)) != -1) {
 		switch (c) {
 		case 's':
-			o.size = parse_size(optarg);
+			d->size = parse_number(optarg, "KMG");
+			if (d->size < MIB)
+				die_usage(
+					"--size", optarg,
+					"a number of bytes with K, M or G behind it, 1M at least");
 			break;
 		case 'c':
-			o.csv = optarg;
+			d->csv_path = optarg;
 			break;
 		case 'm':
-			o.module = optarg;
+			d->module_path = optarg;
 			break;
 		case 'n':
-			o.steps = parse_steps(optarg);
+			d->steps = parse_number(optarg, "");
+			if (!d->steps || d->steps > (long)ARRAY_SIZE(steps))
+				die_usage(
+					"--step", optarg,
+					"a number from 1 to 12, as many steps there are");
 			break;
 		case 'h':
-			print_usage(stdout);
-			finish_message();
+			print_usage();
+			exit(flush_output() ? EXIT_FAILURE : EXIT_SUCCESS);
 		case 'V':
 			puts("lazy_allocation " LKM_VERSION);
-			finish_message();
+			exit(flush_output() ? EXIT_FAILURE : EXIT_SUCCESS);
 		default:
-			die_usage();
+			fputs(TRY_HELP, stderr);
+			exit(EXIT_USAGE);
 		}
 	}
-	if (optind < argc) {
-		error(0, 0, "'%s': only options are taken", argv[optind]);
-		die_usage();
-	}
-	return o;
+	if (optind < argc)
+		die_usage("argument", argv[optind], "only options are taken");
 }
 
-/*
- * A signal that the caller had ignored (nohup) stays ignored. No SA_RESTART:
- * waiting must end.
- */
+/* Who had one ignored (nohup) wants it so. No SA_RESTART: waiting must end. */
 static void catch_signals(void)
 {
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	struct sigaction action = { .sa_handler = note_signal }, old;
 
-	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
-		if (!sigaction(numbers[i], NULL, &old) &&
-		    old.sa_handler != SIG_IGN)
-			sigaction(numbers[i], &action, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(deadly); i++) {
+		sigaction(deadly[i], NULL, &old);
+		if (old.sa_handler != SIG_IGN)
+			sigaction(deadly[i], &action, NULL);
+	}
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Deeper than any call of ours or of the C library's will go. */
-static __attribute__((noinline)) void touch_stack(void)
-{
-	volatile char room[128 * 1024];
-
-	for (size_t i = 0; i < sizeof(room); i += 1024)
-		room[i] = 1;
-}
-
 /*
- * What would otherwise be touched for the first time between two measurements:
- * see above.
+ * Everything is done once before it counts, so that the heap is there, and then
+ * all of program, libraries, heap and stack is brought in and kept.
  */
-static int prepare(const struct demo *d)
+static int rehearse(const struct demo *d)
 {
-	static char output[4096];
-	/* volatile, or the compiler may leave out malloc and free together */
-	void *volatile chunk;
 	struct figures rehearsal;
 
-	setvbuf(stdout, output, _IOFBF, sizeof(output));
-	/*
-	 * fixed, or the first free() of a mapped chunk would let the next come
-	 * from the heap
-	 */
-	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-	chunk = malloc(d->options.size);
-	if (!chunk)
-		return failed_to("allocate --size bytes");
-	free(chunk);
-	touch_stack();
 	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
 		return failed_to("switch huge pages off for this process");
+	if (measure(d, getpid(), &rehearsal))
+		return -1;
 	if (mlockall(MCL_CURRENT))
 		return failed_to("lock this program into memory");
-	return measure(&d->module, getpid(), &rehearsal);
+	return 0;
 }
 
-static int start(struct demo *d, FILE **csv)
+static int start(struct demo *d)
 {
-	unsigned long unit;
+	long unit;
 
-	d->page_size = (unsigned long)sysconf(_SC_PAGESIZE);
-	d->huge_size = read_huge_size();
+	d->page_size = sysconf(_SC_PAGESIZE);
+	read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "",
+		    &d->huge_size);
 	unit = 4 * d->page_size;
-	d->options.size = (d->options.size + unit - 1) / unit * unit;
+	d->size = (d->size + unit - 1) / unit * unit;
 	if (geteuid()) {
 		error(0, 0, "only root can load lkm5: sudo %s",
 		      program_invocation_name);
 		return -1;
 	}
-	if (check_memory(d) || open_module(&d->module, d->options.module))
+	if (check_memory(d) || open_module(d))
 		return -1;
-	if (d->options.csv) {
-		*csv = fopen(d->options.csv, "we");
-		if (!*csv) {
-			error(0, errno, "cannot write %s", d->options.csv);
+	if (d->csv_path) {
+		d->csv = fopen(d->csv_path, "we");
+		if (!d->csv) {
+			error(0, errno, "cannot write %s", d->csv_path);
 			return -1;
 		}
 	}
-	return prepare(d);
-}
-
-static void print_summary(const struct demo *d)
-{
-	unsigned int held = count_verdicts(d, HELD);
-	unsigned int failed = count_verdicts(d, FAILED);
-
-	printf("%u of %u expectations held, to the kB.\n", held, held + failed);
+	return rehearse(d);
 }
 
 int main(int argc, char **argv)
 {
-	static struct demo d;
-	FILE *csv = NULL;
+	static struct demo d = { .size = 64 * MIB, .steps = ARRAY_SIZE(steps) };
 	int failed;
 
-	d.options = parse_arguments(argc, argv);
+	parse_arguments(&d, argc, argv);
 	catch_signals();
-	failed = start(&d, &csv);
+	failed = start(&d) || run_steps(&d);
+	end_child(&d);
 	if (!failed)
-		failed = run_steps(&d);
-	end_child(&d.child);
-	if (!failed) {
-		print_summary(&d);
 		failed = draw_chart(&d);
-	}
-	if (csv && write_csv(&d, csv))
+	if (d.csv && write_csv(&d))
 		failed = -1;
 	if (interrupted) {
 		error(0, 0, "interrupted; no module stays loaded");
 		signal(interrupted, SIG_DFL);
 		raise(interrupted);
 	}
-	failed = failed || count_verdicts(&d, FAILED);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return failed || d.counts[FAILED] ? EXIT_FAILURE : EXIT_SUCCESS;
 }
