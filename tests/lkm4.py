@@ -8,6 +8,7 @@ with what /proc says of the same page.
 """
 
 import collections
+import errno
 import re
 import struct
 
@@ -122,6 +123,7 @@ def covering(maps, address):
 class Lkm4(GuestTest):
     """Pages of every kind, in one stopped process."""
 
+    slow = True
     memory = '4G'       # less leaves no free GB in one piece
     append = 'hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=4'
 
@@ -375,6 +377,18 @@ class Lkm4(GuestTest):
             self.assertEqual(walk.vma[3], f'[{name}]')
         text = self.guest.physical(walks['vdso'].physical, 4)
         self.assertEqual(text, b'\x7fELF')
+
+    def test_end(self):
+        """takes the last byte of user space, and refuses the one behind it"""
+        end = (1 << (47 if self.guest.paging == '4-level' else 56)) - PAGE
+        body = self.proc('lkm4', pid=1, address=hex(end - 1), vmas=0)
+        self.assertEqual(body[-1], f'The virtual address {end - 1:x} maps '
+                         'to no physical address: no VMA here')
+        for address in end, 0xffffffff81000000, (1 << 64) - 1:
+            line = self.insmod_fails('lkm4', errno.EINVAL, pid=1,
+                                     address=hex(address))
+            self.assertEqual(line, f'address={address:#x}: not in the user '
+                             f'space of pid 1; give an address below {end:#x}')
 
     # --- the report as a whole ---
 

@@ -146,6 +146,8 @@ class Sizes(GuestTest):
 class Lkm5(Sizes):
     """What holds in any guest."""
 
+    paging = ('4-level',)
+
     def test_states(self):
         """tells all sizes of processes in whatever state"""
         states, shmem = self.states(), self.shmem()

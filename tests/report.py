@@ -172,24 +172,6 @@ class Bad(GuestTest):
                              (KERN_ERR, line))
 
 
-class Address(GuestTest):
-    """Where user space ends, which depends on the paging."""
-
-    ENDS = {'4-level': (1 << 47) - 4096, '5-level': (1 << 56) - 4096}
-
-    def test_end(self):
-        """takes the last byte of user space, and refuses the one behind it"""
-        end = self.ENDS[self.guest.paging]
-        body = self.proc('lkm4', pid=1, address=hex(end - 1), vmas=0)
-        self.assertEqual(body[-1], f'The virtual address {end - 1:x} maps '
-                         'to no physical address: no VMA here')
-        for address in end, 0xffffffff81000000, (1 << 64) - 1:
-            line = self.insmod_fails('lkm4', errno.EINVAL, pid=1,
-                                     address=hex(address))
-            self.assertEqual(line, f'address={address:#x}: not in the user '
-                             f'space of pid 1; give an address below {end:#x}')
-
-
 class Lines(GuestTest):
     """The report in the log, and in /proc/lkmN."""
 

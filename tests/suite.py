@@ -130,6 +130,7 @@ class GuestTest(unittest.TestCase):
 
     paging = ('4-level', '5-level')     # in which guests it runs
     memory = '1G'
+    slow = False                        # to be started before the others
     append = ''                         # for the kernel's command line
 
     guest = None

@@ -1,0 +1,526 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""lazy_allocation: what it prints is recomputed here from the size alone, and
+compared with what lkm5 wrote into the log meanwhile (tests/lkm5.py proves that
+lkm5 says the truth). Whatever happens to it, it leaves neither module nor
+child behind.
+"""
+
+import collections
+import re
+import shlex
+import time
+
+from suite import GuestTest, module_lines
+
+HEADER = ('step,pid,vsz_kb,vsz_change_kb,rss_kb,rss_change_kb,'
+          'expected_rss_change_kb,pss_kb,pss_change_kb,held')
+STEPS = ('start', 'malloc', 'read every page', 'write quarter 1',
+         'write quarter 2', 'write quarter 3', 'write quarter 4',
+         'touch a huge page', 'fork: parent', 'fork: child',
+         'child wrote: parent', 'child wrote: child', 'MADV_DONTNEED', 'free')
+FIRST = ('start', 'fork: child')    # of each process: there is no change yet
+HUGE = 2048
+
+LINE = re.compile(r'(.{19}) +(\d+) +([+-]\d+) +(\d+) +([+-]\d+) +(\d+)  '
+                  r'(.{12}) (held|FAILED|-)')
+EIGHTHS = ' ▏▎▍▌▋▊▉'
+
+Row = collections.namedtuple('Row', 'step pid vsz vsz_change rss rss_change '
+                             'expected pss pss_change held')
+Run = collections.namedtuple('Run', 'status table summary chart error rows log')
+
+# Wait until a line that begins so is printed, or the program has ended.
+WAIT_LINE = '''
+until grep -qs "^$line" /run/lazy; do
+    [ -d /proc/$pid ] || exit 1
+    usleep 1000
+done'''
+
+# Neither module nor process; a dead one of no parent waits for init.
+NOTHING_LEFT = ('[ ! -d /sys/module/lkm5 ] && '
+                '! grep -s "(lazy_allocation) [^ZX]" /proc/[0-9]*/stat')
+
+
+def quarter(size):
+    """kB of a quarter."""
+    return size * 1024 // 4
+
+
+class LazyAllocation(GuestTest):
+    """The paging of the guest is of no account."""
+
+    paging = ('4-level',)
+    slow = True
+
+    # --- running it ---
+
+    def lazy(self, arguments='', setting='LANG=C COLUMNS=80'):
+        """Run it to its end, whatever that is."""
+        status, output = self.guest.run(f'''
+            rm -f /tmp/csv
+            echo begin of lazy >/dev/kmsg
+            env {setting} ./lazy_allocation --csv /tmp/csv {arguments} \\
+                2>/tmp/err
+            status=$?
+            echo %%; cat /tmp/err
+            echo %%; [ ! -e /tmp/csv ] || cat /tmp/csv
+            echo %%; dmesg -r -S
+            exit $status''')
+        printed, error, csv, log = output.split('%%\n', 3)
+        table, _, chart = printed.partition('\n\n')
+        *table, summary = table.splitlines() or ['']
+        return Run(status, table, summary, chart.splitlines(), error,
+                   self.rows(csv), module_lines(
+                       log.rpartition('begin of lazy')[2], 'lkm5'))
+
+    def rows(self, csv):
+        """The rows of the figures, if there are any."""
+        lines = csv.splitlines()
+        if not lines:
+            return []
+        self.assertEqual(lines[0], HEADER)
+        rows = [Row(*line.split(',')) for line in lines[1:]]
+        return [Row(row.step, *(int(word) if word else None
+                                for word in row[1:9]), row.held)
+                for row in rows]
+
+    def fails(self, cases, status=1, user='root'):
+        """Scripts end with a status and one line; nothing stays loaded."""
+        shell = 'sh -c' if user == 'root' else f'su {user} -s /bin/sh -c'
+        output = self.guest.check('\n'.join(f'''
+            {shell} {shlex.quote(script)} >/tmp/out 2>/tmp/err
+            status=$?
+            ({NOTHING_LEFT}) || echo left
+            cat /tmp/err
+            echo %% $status''' for script, _ in cases))
+        answers = re.findall(r'(.*?)%% (\d+)\n', output, re.S)
+        self.assertEqual(len(answers), len(self.some(cases)))
+        for (script, said), (error, got) in zip(cases, answers):
+            self.assertEqual(int(got), status, f'{script}: {error}')
+            lines = error.splitlines()
+            if status == 2:
+                self.assertEqual(lines.pop(), "Try 'lazy_allocation --help'.")
+            self.assertEqual(len(lines), 1, error)
+            self.assertIn(said, lines[0], script)
+
+    # --- figures ---
+
+    def expected_changes(self, size, huge=HUGE):
+        """{step: (VSZ, RSS)}: the changes of a process, in kB."""
+        part = (0, quarter(size))
+        return {
+            'malloc': (size * 1024 + 4, 4), 'read every page': (0, 0),
+            **{f'write quarter {n}': part for n in (1, 2, 3, 4)},
+            'touch a huge page': (2 * HUGE, huge), 'fork: parent': (0, 0),
+            'child wrote: parent': (0, 0), 'child wrote: child': (0, 0),
+            'MADV_DONTNEED': (0, -size * 1024),
+            'free': (-size * 1024 - 4 - 2 * HUGE, -4 - huge)}
+
+    def compare_changes(self, rows, size, huge=HUGE):
+        """Compare each change with what the size makes of it."""
+        self.assertEqual(tuple(row.step for row in rows), STEPS)
+        last, expected = {}, self.expected_changes(size, huge)
+        for row in rows:
+            old = last.get(row.pid, row)
+            last[row.pid] = row
+            changes = (row.vsz_change, row.rss_change)
+            self.assertEqual((*changes, row.pss_change),
+                             (row.vsz - old.vsz, row.rss - old.rss,
+                              row.pss - old.pss), row.step)
+            self.assertEqual(changes, expected.get(row.step, (0, 0)), row.step)
+            if row.step not in FIRST and (huge or 'huge' not in row.step):
+                self.assertEqual((row.expected, row.held),
+                                 (expected[row.step][1], 'held'))
+            else:
+                self.assertEqual((row.expected, row.held), (None, '-'))
+        self.assertEqual(len(last), 2)
+
+    def compare_pss(self, rows, size):
+        """Pss shows what is shared after fork, and that a write copies it.
+
+        All else that the two share is the program, which was there at the
+        start: it may shift so much between them.
+        """
+        by_step = {row.step: row for row in rows}
+        slack = by_step['start'].rss
+        half = size * 1024 // 2
+        for step, change in (('fork: parent', -half - HUGE // 2),
+                             ('child wrote: parent', half),
+                             ('child wrote: child', half)):
+            self.assertLess(abs(by_step[step].pss_change - change), slack, step)
+        for process in 'parent', 'child':
+            before, after = (by_step[f'{when}: {process}']
+                             for when in ('fork', 'child wrote'))
+            self.assertEqual(before.rss, after.rss)
+
+    def compare_table(self, run):
+        """The table shows the same as the file."""
+        self.assertEqual(run.table[0].split()[:6], [
+            'kB', 'VSZ', 'change', 'RSS', 'change', 'PSS'])
+        for line, row in zip(run.table[1:], self.some(run.rows)):
+            match = LINE.fullmatch(line)
+            self.assertTrue(match, line)
+            self.assertEqual(match[1].rstrip(), row.step)
+            self.assertEqual(tuple(map(int, match.group(2, 3, 4, 5, 6))),
+                             (row.vsz, row.vsz_change, row.rss, row.rss_change,
+                              row.pss))
+            self.assertEqual(match[8], row.held)
+            expected = match[7].split()
+            if row.expected is None:
+                self.assertIn(expected, ([], ['-'], ['none', 'given']))
+            else:
+                self.assertEqual(int(expected[1]), row.expected)
+        self.assertEqual(len(run.table), 1 + len(run.rows))
+
+    def compare_log(self, run):
+        """Each figure is lkm5's, loaded and unloaded for it alone; once more
+        for the rehearsal."""
+        texts = [text for _, text in run.log]
+        reports = '\n'.join(texts).split('Hello, Welcome to LKM\n')
+        self.assertEqual(reports.pop(0), '')
+        seen = []
+        for report in reports:
+            self.assertEqual(report.count('Virtual memory module removed,Bye'), 1)
+            self.assertTrue(report.rstrip().endswith('Bye !!'))
+            pid, name = re.match(r'PID: (\d+) \| PROCESS: (.*)', report).groups()
+            self.assertEqual(name, 'lazy_allocation')
+            self.assertNotIn('VM START', report)
+            seen.append((int(pid), *(
+                int(re.search(rf'^Total {what} = (\d+)$', report, re.M)[1])
+                for what in ('VSZ', 'RSS'))))
+        self.assertEqual(seen[1:], [(row.pid, row.vsz, row.rss)
+                                    for row in self.some(run.rows)])
+        self.assertEqual(seen[0][0], run.rows[0].pid)
+
+    def test_all(self):
+        """all twelve expectations hold, and the figures are right"""
+        run = self.lazy()
+        self.assertEqual((run.status, run.error), (0, ''))
+        self.assertEqual(run.summary, '12 of 12 expectations held, to the kB.')
+        self.compare_changes(run.rows, 64)
+        self.compare_pss(run.rows, 64)
+        self.compare_table(run)
+        self.compare_log(run)
+        self.compare_chart(run, 80, '#', '.')
+
+    def test_size(self):
+        """--size is rounded up to four pages, and the figures follow it"""
+        for size, megabytes in (('8388600', 8), ('2097153', 2 + 16 / 1024)):
+            run = self.lazy(f'--size {size} --step 4')
+            self.assertEqual((run.status, run.error), (0, ''), size)
+            malloc, read, write = run.rows[1:]
+            self.assertEqual((malloc.vsz_change, malloc.rss_change),
+                             (int(megabytes * 1024) + 4, 4))
+            self.assertEqual((read.vsz_change, read.rss_change), (0, 0))
+            self.assertEqual(write.rss_change, megabytes * 256)
+            self.assertEqual({row.held for row in run.rows}, {'-', 'held'})
+
+    def test_no_huge_page(self):
+        """where huge pages are off the step is neither held nor failed"""
+        switch = '/sys/kernel/mm/transparent_hugepage/enabled'
+        old = re.search(r'\[(\w+)\]', self.guest.check(f'cat {switch}'))[1]
+        self.guest.check(f'echo never >{switch}')
+        self.addCleanup(self.guest.check, f'echo {old} >{switch}')
+        run = self.lazy('--size 4M')
+        self.assertEqual(run.summary, '11 of 11 expectations held, to the kB.')
+        self.assertEqual((run.status, run.error), (0, ''))
+        self.assertEqual(run.rows[7].rss_change, 0)
+        self.compare_table(run)
+        self.assertIn('none given', run.table[8])
+        self.assertEqual([row.held for row in run.rows].count('-'), 3)
+
+    def test_not_lazy(self):
+        """an expectation that fails is told, and ends it with 1"""
+        # It makes the C library write into all that malloc gives.
+        run = self.lazy('--size 4M', 'LANG=C COLUMNS=80 MALLOC_PERTURB_=165')
+        self.assertEqual(run.status, 1)
+        changes = {row.step: row.rss_change for row in run.rows}
+        self.assertEqual(changes['malloc'], 4100)
+        self.assertEqual({row.step for row in run.rows if row.held == 'FAILED'},
+                         {'malloc', *(f'write quarter {n}' for n in '1234')})
+        self.assertEqual(run.summary, '7 of 12 expectations held, to the kB.')
+        self.compare_table(run)
+        self.assertIn("'malloc' is off: RSS ANON +4100, FILE +0, SHMEM +0, "
+                      'SWAP +0 kB', run.error)
+        self.assertEqual(len(run.error.splitlines()), 5)
+
+    def test_forged(self):
+        """a program that writes lkm5's words into the log is not believed"""
+        pid = self.guest.check('''
+            while usleep 3000; do
+                echo '<6>lkm5: Total RSS = 4242'
+                echo '<6>lkm5: PID: 1 | PROCESS: x'
+            done >/dev/kmsg 2>&1 &
+            echo $!''')
+        try:
+            run = self.lazy('--size 4M')
+        finally:
+            self.guest.check(f'kill -KILL {pid}')
+        self.assertEqual((run.status, run.error), (0, ''))
+        self.compare_changes(run.rows, 4)
+
+    def test_step(self):
+        """--step ends it after so many steps"""
+        for number, rows in ((1, 1), (9, 10)):
+            run = self.lazy(f'--size 1M --step {number}')
+            self.assertEqual((run.status, run.error), (0, ''))
+            self.assertEqual(tuple(row.step for row in run.rows), STEPS[:rows])
+            self.assertEqual(len(run.chart), 1 + rows)
+            self.compare_log(run)
+
+    # --- the chart ---
+
+    def compare_chart(self, run, width, rss, vsz):
+        """A bar for each row, as long as its figures say."""
+        self.assertRegex(run.chart[0], rf'^{rss} RSS +{re.escape(vsz)} VSZ')
+        most = max(row.vsz for row in run.rows)
+        self.assertEqual(len(run.chart), 1 + len(self.some(run.rows)))
+        bars = []
+        for line, row in zip(run.chart[1:], run.rows):
+            self.assertLessEqual(len(line), width)
+            name = line[:max(len(row.step) for row in run.rows)]
+            self.assertTrue(row.step.startswith(name.strip()), line)
+            bars.append(line[len(name) + 1:])
+        space = max(map(len, bars))
+        self.assertGreater(space, width / 2)
+        for bar, row in zip(bars, run.rows):
+            inked = bar.rstrip(vsz)
+            self.assertEqual(inked.rstrip(EIGHTHS).strip(rss), '')
+            for length, figure in ((len(inked), row.rss), (len(bar), row.vsz)):
+                self.assertLessEqual(abs(length - figure * space / most), 1)
+
+    def test_chart(self):
+        """the chart fits COLUMNS, and is of blocks only in UTF-8"""
+        for columns, setting, rss, vsz in (
+                (200, 'LANG=de_DE.UTF-8', '█', '░'),
+                (120, 'LANG=C LC_ALL=C.utf8', '█', '░'),
+                (70, 'LANG=C.UTF-8 LC_CTYPE=C LC_ALL=', '#', '.'),
+                (50, '', '#', '.')):
+            run = self.lazy('--size 1M --step 2', f'{setting} COLUMNS={columns}')
+            self.assertEqual(run.status, 0)
+            self.compare_chart(run, columns, rss, vsz)
+            if rss == '#':
+                self.assertTrue('\n'.join(run.chart).isascii())
+        run = self.lazy('--size 1M', 'LANG=C COLUMNS=40')
+        self.assertEqual(len(run.chart), 15)
+        self.assertLessEqual(max(map(len, run.chart)), 40)
+        self.assertGreater(max(line.count('#') for line in run.chart), 10)
+
+    def test_terminal(self):
+        """on a terminal, its own width counts"""
+        for columns in 60, 133:
+            output = self.guest.check(
+                f'LANG=C.UTF-8 COLUMNS=200 fixtures/terminal {columns} '
+                './lazy_allocation --size 1M --step 4')
+            chart = output.replace('\r', '').partition('\n\n')[2].splitlines()
+            self.assertEqual(len(chart), 5)
+            self.assertEqual(max(map(len, chart)), columns)
+
+    # --- arguments and errors ---
+
+    def test_arguments(self):
+        """wrong arguments end it with 2, and say what would be right"""
+        sizes = ('', 'x', '0', '-1', '0x100000', '1MM', '1T', '512K', '1 M',
+                 '99999999999999999999', '9999999999G')
+        steps = '', '0', '13', '-1', '2x', '4294967297'
+        cases = [
+            *((f"--size '{size}'", f"--size '{size}': a number of bytes")
+              for size in sizes),
+            *((f"--step '{step}'", f"--step '{step}': a number from 1 to 12")
+              for step in steps),
+            ('--size', 'requires an argument'),
+            ('--nonsense', 'unrecognized option'),
+            ('x', "argument 'x': only options are taken")]
+        self.fails([(f'exec ./lazy_allocation {arguments}', said)
+                    for arguments, said in cases], status=2)
+
+    def test_help(self):
+        """says how to call it, and its version"""
+        text = self.guest.check('./lazy_allocation --help\n'
+                                './lazy_allocation --version')
+        self.assertRegex(text, r'^Usage: sudo lazy_allocation \[--size')
+        for option in '--size', '--csv', '--module', '--step':
+            self.assertIn(f'\n  {option}', text)
+        self.assertRegex(text, r'\nlazy_allocation \d+\.\d+\n$')
+
+    def test_too_large(self):
+        """refuses a size for which there is no memory"""
+        self.fails([('exec ./lazy_allocation --size 1G',
+                     'are available: choose less')])
+
+    def test_not_root(self):
+        """refuses to run for who is not root"""
+        self.fails([('exec ./lazy_allocation', 'only root can load lkm5: sudo ')],
+                   user='user')
+
+    def test_loaded(self):
+        """says so when lkm5 is loaded already, and leaves it alone"""
+        self.guest.check('insmod lkm5.ko pid=1 log=0')
+        self.addCleanup(self.guest.check, 'rmmod lkm5')
+        status, output = self.guest.run('./lazy_allocation >/tmp/out 2>&1; '
+                                        's=$?; cat /tmp/out; exit $s')
+        self.assertEqual(status, 1)
+        self.assertEqual(len(output.splitlines()), 1)
+        self.assertIn('lkm5 is loaded already: sudo rmmod lkm5', output)
+        self.guest.check('grep "^lkm5 " /proc/modules')
+
+    def test_module(self):
+        """takes the module beside it, an installed one, or --module's"""
+        self.guest.check('''
+            mkdir -p /tmp/alone /tmp/other; cp lazy_allocation /tmp/alone
+            cp lkm5.ko /tmp/other; gzip -c lkm5.ko >/tmp/lkm5.ko.gz''')
+        alone = 'cd /; exec /tmp/alone/lazy_allocation --size 1M --step 2'
+        self.fails([(alone, 'no lkm5.ko in /tmp/alone/ or below /lib/modules/6')])
+        self.guest.check(f'({alone} --module /tmp/other/lkm5.ko)')
+        for folder, name in (('updates', 'lkm5.ko'), ('updates/dkms', 'lkm5.ko')):
+            self.guest.check(f'''
+                installed=/lib/modules/$(uname -r)/{folder}
+                mkdir -p $installed; cp lkm5.ko $installed/{name}
+                ({alone}) || exit
+                rm $installed/{name}''')
+        self.compressed(alone)
+
+    def compressed(self, command):
+        """A compressed module is unpacked by the kernel, where it can."""
+        config = self.guest.run('cat /sys/module/compression').output.strip()
+        installed = '/lib/modules/$(uname -r)/updates/lkm5.ko.gz'
+        self.guest.check(f'cp /tmp/lkm5.ko.gz {installed}')
+        self.addCleanup(self.guest.check, f'rm {installed}')
+        if config == 'gzip':
+            self.guest.check(f'({command})')
+        else:
+            self.fails([(command, 'this kernel cannot unpack it: unpack it, and '
+                         'use --module')])
+
+    def test_no_module(self):
+        """refuses what is not lkm5, and leaves nothing of it loaded"""
+        self.guest.check('''
+            mkdir -p /tmp/half /tmp/empty
+            head -c 5000 lkm5.ko >/tmp/half/lkm5.ko
+            : >/tmp/empty/lkm5.ko''')
+        self.fails([(f'exec ./lazy_allocation --module {path}', said)
+                    for path, said in (
+                        ('/no/lkm5.ko', 'cannot open the module /no/lkm5.ko'),
+                        ('/etc/passwd', 'is not the module lkm5'),
+                        ('/tmp', 'is not the module lkm5'),
+                        ('lkm1.ko', 'lkm1.ko is not the module lkm5'),
+                        ('/tmp/empty/lkm5.ko', 'cannot load /tmp/empty/lkm5.ko'),
+                        ('/tmp/half/lkm5.ko', 'cannot load /tmp/half/lkm5.ko'))])
+        self.guest.check('! grep "^lkm" /proc/modules')
+
+    def test_output(self):
+        """ends with 1 when what it prints cannot be written"""
+        lazy = './lazy_allocation --size 1M --step 1'
+        self.fails([
+            (f'{lazy} >/dev/full', 'cannot write the output'),
+            ('./lazy_allocation --help >/dev/full', 'cannot write the output'),
+            (f'({lazy}; echo $? >/tmp/s) | true; exit $(cat /tmp/s)',
+             'cannot write the output: Broken pipe'),
+            (f'{lazy} --csv /dev/full',
+             'cannot write /dev/full: No space left on device'),
+            (f'{lazy} --csv /nowhere/x',
+             'cannot write /nowhere/x: No such file or directory')])
+
+    def test_unsigned(self):
+        """names the way out where the kernel takes signed modules only"""
+        # There is no way back; the next test has another guest.
+        self.addCleanup(self.guest.stop)
+        self.guest.check('echo 1 >/sys/module/module/parameters/sig_enforce')
+        self.fails([('./lazy_allocation', 'this kernel takes signed modules only: '
+                     'sign it, or switch Secure Boot off')])
+        self.guest.check('echo 1 >/proc/sys/kernel/modules_disabled')
+        self.fails([('./lazy_allocation', 'kernel.modules_disabled')])
+
+    # --- signals ---
+
+    def interrupted(self, signal, line):
+        """The status and output when a signal comes after a line."""
+        status, output = self.guest.run(f'''
+            rm -f /run/lazy
+            ./lazy_allocation --size 8M >/run/lazy 2>&1 &
+            pid=$!; line='{line}'
+            {WAIT_LINE}
+            kill -{signal} $pid
+            wait $pid
+            status=$?
+            cat /run/lazy
+            ({NOTHING_LEFT}) || exit 100
+            exit $status''')
+        return status, output
+
+    def test_signals(self):
+        """a signal ends it at once, and no module and no child stay"""
+        for signal, number, line in (
+                ('HUP', 1, 'write quarter 2'), ('TERM', 15, 'fork: child'),
+                ('HUP', 1, 'child wrote: parent')):
+            status, output = self.interrupted(signal, line)
+            self.assertEqual(status, 128 + number, output)
+            self.assertIn('interrupted; no module stays loaded', output)
+            self.assertNotIn('expectations', output)
+
+    def test_signals_any_time(self):
+        """a signal at any moment leaves no module and no child"""
+        answers = self.guest.check(f'''
+            for n in 1 2 3 4 5 6; do
+                ./lazy_allocation --size 2M >/run/lazy 2>&1 &
+                usleep $((n * 33000))
+                kill -TERM $!
+                wait $!
+                echo $?
+                ({NOTHING_LEFT}) || echo left
+            done 2>/dev/null''').split()
+        self.assertEqual(len(answers), 6)
+        # 0: it had ended before, as the shell had not yet learnt.
+        self.assertLessEqual(set(answers), {'143', '0'})
+        self.assertIn('143', answers)
+
+    def test_ctrl_c(self):
+        """ctrl-C on the terminal ends it, too, and its child"""
+        status, output = self.guest.run(f'''
+            rm -f /run/lazy
+            mkfifo /run/keys
+            fixtures/terminal 80 ./lazy_allocation --size 8M \\
+                </run/keys >/run/lazy &
+            pid=$!; line='fork: child'
+            exec 9>/run/keys
+            rm /run/keys
+            {WAIT_LINE}
+            printf '\\003' >&9
+            wait $pid
+            status=$?
+            cat /run/lazy
+            ({NOTHING_LEFT}) || exit 100
+            exit $status''')
+        self.assertEqual(status, 130, output)
+        self.assertIn('interrupted; no module stays loaded', output)
+
+    def test_ignored(self):
+        """a signal that is ignored where it was started does not end it"""
+        status, output = self.guest.run(f'''
+            rm -f /run/lazy
+            (trap '' HUP; exec ./lazy_allocation --size 8M >/run/lazy 2>&1) &
+            pid=$!; line='write quarter 1'
+            {WAIT_LINE}
+            kill -HUP $pid
+            wait $pid
+            status=$?; cat /run/lazy; exit $status''')
+        self.assertEqual(status, 0, output)
+        self.assertIn('12 of 12 expectations held', output)
+
+    def test_killed(self):
+        """its child does not outlive it, whatever ends it"""
+        self.guest.run(f'''
+            rm -f /run/lazy
+            ./lazy_allocation --size 8M >/run/lazy 2>&1 &
+            pid=$!; line='fork: child'
+            {WAIT_LINE}
+            kill -KILL $pid
+            wait $pid
+            # It may have been killed with the module in.
+            ! grep -q '^lkm5 ' /proc/modules || rmmod lkm5''')
+        for _ in range(50):
+            if not self.guest.run(NOTHING_LEFT).status:
+                break
+            time.sleep(0.05)
+        self.guest.check(NOTHING_LEFT)
+        self.compared(1)

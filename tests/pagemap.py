@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""pagemap against the kernel's own entries, and against memory itself.
+
+What it prints of a process that stands still is compared with the 64-bit
+entries of /proc/PID/pagemap, read with dd and taken apart here, and with
+/proc/PID/maps, which says what pages there are. The fixture `pages` holds a
+page of every kind with a secret in each: the host must find the secret in the
+guest's memory, in the frame that pagemap names.
+"""
+
+import collections
+import re
+import shlex
+
+from suite import GuestTest
+
+PAGE = 4096
+SECRET = 16
+
+LINE = re.compile(r'0x([0-9a-f]+) *: (?:pfn ([0-9a-f]+)|'
+                  r'swap (\d+):0x([0-9a-f]+)) +soft-dirty ([01]) '
+                  r'file/shared ([01]) swapped ([01]) present ([01])')
+
+# What stands in the columns of a line: a frame or a place in swap, and flags.
+Entry = collections.namedtuple(
+    'Entry', 'frame swap soft_dirty file_shared swapped present')
+Page = collections.namedtuple('Page', 'kind pid address secret')
+
+# A second device, so that the type in an entry is not 0.
+SWAP_ON = '''
+modprobe zram num_devices=2
+for n in 0 1; do
+    echo 8M >/sys/block/zram$n/disksize
+    mkswap /dev/zram$n && swapon /dev/zram$n || exit
+done
+swapoff /dev/zram0
+'''
+
+
+def decoded(raw):
+    """A 64-bit entry (Documentation/admin-guide/mm/pagemap.rst)."""
+    present, swapped = raw >> 63 & 1, raw >> 62 & 1
+    low = raw & (1 << 55) - 1
+    return Entry(None if swapped else low if present else 0,
+                 (low & 31, low >> 5) if swapped else None,
+                 raw >> 55 & 1, raw >> 61 & 1, swapped, present)
+
+
+def entry_of(match):
+    """A line's Entry."""
+    frame, kind, offset = match.group(2, 3, 4)
+    return Entry(None if frame is None else int(frame, 16),
+                 None if kind is None else (int(kind), int(offset, 16)),
+                 *map(int, match.group(5, 6, 7, 8)))
+
+
+def hexadecimal(*addresses):
+    """Arguments."""
+    return ' '.join(f'{address:#x}' for address in addresses)
+
+
+class Entries(GuestTest):
+    """What holds in any guest: a process whose pages are of every kind."""
+
+    append = 'hugepagesz=2M hugepages=4 vsyscall=xonly'
+
+    def parsed(self, output):
+        """{address: Entry} of lines that ascend."""
+        entries = {}
+        for line in self.some(output.splitlines()):
+            match = LINE.fullmatch(line)
+            self.assertTrue(match, f'not a line of pagemap: {line!r}')
+            entries[int(match[1], 16)] = entry_of(match)
+        self.assertTrue(list(entries) == sorted(entries), 'not in order')
+        self.assertEqual(len(entries), output.count('\n'))
+        return entries
+
+    def pagemap(self, pid, *addresses):
+        """{address: Entry} of one run, which must go well."""
+        return self.parsed(self.guest.check(
+            f'./pagemap {pid} {hexadecimal(*addresses)}'))
+
+    def truth(self, pid, spans):
+        """{address: Entry} of page-aligned [start, end), as the kernel has it."""
+        reads = '\n'.join(
+            f'dd if=/proc/{pid}/pagemap bs=1M iflag=skip_bytes,count_bytes '
+            f'skip={start // PAGE * 8} count={(end - start) // PAGE * 8}'
+            for start, end in spans)
+        words = self.guest.check(f'({reads}) 2>/dev/null | od -An -v -tx8')
+        pages = [page for span in spans for page in range(*span, PAGE)]
+        entries = [decoded(int(word, 16)) for word in words.split()]
+        self.assertEqual(len(entries), len(pages))
+        return dict(zip(pages, entries))
+
+    def mappings(self, pid):
+        """[(start, end)] of the mappings that are the process's own."""
+        lines = self.guest.check(f'cat /proc/{pid}/maps').splitlines()
+        self.assertTrue(lines[-1].endswith('[vsyscall]'))
+        return [tuple(int(word, 16) for word in line.split()[0].split('-'))
+                for line in self.some(lines[:-1])]
+
+    def pages(self):
+        """The fixture, stopped, with its pages."""
+        self.guest.check('mkdir -p /ram; mountpoint -q /ram || '
+                         'mount -t ramfs ramfs /ram')
+        self.fixture = self.start('pages', '/ram')
+        rows = [line.split() for line in self.some(self.fixture.lines)]
+        return {kind: Page(kind, int(pid), int(address, 16),
+                           None if secret == '-' else bytes.fromhex(secret))
+                for kind, pid, address, secret in rows}
+
+    def compare_all(self, pid):
+        """Compare all lines of a process with the kernel's entries."""
+        maps = self.mappings(pid)
+        spans = [list(maps[0])]
+        for start, end in maps[1:]:         # a dd for each would be slow
+            if start == spans[-1][1]:
+                spans[-1][1] = end
+            else:
+                spans.append([start, end])
+        entries = self.pagemap(pid)
+        self.same(entries, self.truth(pid, spans))
+        return entries
+
+    def same(self, entries, truth):
+        """Compare entries; a diff of thousands of them would take minutes."""
+        wrong = [f'{page:#x}: {entries.get(page)}, should be {truth.get(page)}'
+                 for page in sorted(set(entries) | set(truth))
+                 if entries.get(page) != truth.get(page)]
+        self.assertFalse(wrong, '\n'.join(wrong[:5]))
+
+    def assert_secret(self, page, entries):
+        """What the process wrote lies in the frame that pagemap names."""
+        start = page.address & -PAGE
+        frame = entries[start].frame
+        self.assertTrue(frame, page)
+        self.assertEqual(
+            self.guest.physical(frame * PAGE + page.address - start,
+                                SECRET).hex(), page.secret.hex(), page.kind)
+
+    # file/shared, swapped, present
+    FLAGS = {'private': (0, 0, 1), 'shared': (1, 0, 1), 'memfd': (1, 0, 1),
+             'file-shared': (1, 0, 1), 'file-cow': (0, 0, 1),
+             'file-cached': (1, 0, 1), 'thp': (0, 0, 1), 'heap': (0, 0, 1),
+             'hugetlb-2M': (0, 0, 1), 'none-small': (0, 0, 1),
+             'none-thp': (0, 0, 1), 'none-hugetlb-2M': (0, 0, 1),
+             'untouched': (0, 0, 0), 'dropped': (0, 0, 0),
+             'paged-out': (0, 1, 0)}
+
+    def test_secrets(self):
+        """names the frame in which a secret lies, of every kind of page"""
+        self.swap_on()
+        pages = self.pages()
+        entries = self.compare_all(self.fixture.pid)
+        child = self.compare_all(pages['cow-child'].pid)
+        hidden = [page for page in pages.values() if page.secret]
+        self.assertGreaterEqual(
+            {page.kind for page in hidden},
+            {kind for kind, flags in self.FLAGS.items() if flags[2]} |
+            ({'high'} if self.guest.paging == '5-level' else set()))
+        for page in hidden:
+            self.assert_secret(
+                page, entries if page.pid == self.fixture.pid else child)
+        for kind, flags in self.FLAGS.items():
+            self.assertEqual(entries[pages[kind].address & -PAGE][3:], flags,
+                             kind)
+        kind, offset = entries[pages['paged-out'].address & -PAGE].swap
+        self.assertEqual(kind, 1)
+        self.assertTrue(offset)
+
+    def swap_on(self):
+        """Swap, until the test ends."""
+        self.guest.check(SWAP_ON)
+        self.addCleanup(self.guest.check, 'swapoff /dev/zram1 && '
+                        'rmmod zram')
+
+
+class FourLevel(Entries):
+    """What need not be asked twice: which pages are shown, and errors."""
+
+    paging = ('4-level',)
+
+    def test_format(self):
+        """prints a line of the contract to the letter"""
+        page = self.pages()['private']
+        start = page.address & -PAGE
+        truth, = self.truth(page.pid, [(start, start + PAGE)]).values()
+        self.assertEqual(
+            self.guest.check(f'./pagemap {page.pid} {start:#x} {start + 1:#x}'),
+            f'0x{start:x}  : pfn {truth.frame:<10x} soft-dirty '
+            f'{truth.soft_dirty} file/shared 0 swapped 0 present 1\n')
+        self.assertEqual(
+            self.guest.check(f'./pagemap {page.pid} 0 0x1000'),
+            '0x0             : pfn 0          soft-dirty 0 file/shared 0 '
+            'swapped 0 present 0\n')
+
+    def test_range(self):
+        """shows the pages of [START, END), mapped or not"""
+        pid = self.start('memory', 'reserved=2000').pid
+        maps = self.mappings(pid)
+        after = dict(zip(maps, maps[1:]))
+        # A hole that is not too large, and mappings on both sides of it.
+        low, high = next((one[1], two[0]) for one, two in after.items()
+                         if PAGE <= two[0] - one[1] <= 1000 * PAGE)
+        start, end = low - PAGE, high + PAGE
+        truth = self.truth(pid, [(start, end)])
+        for first, last in ((start, end), (start + 1, end - PAGE + 1),
+                            (start + PAGE - 1, end - 1)):
+            self.same(self.pagemap(pid, first, last), truth)
+        self.same(self.parsed(self.guest.check(
+            f'./pagemap {pid} {start} {end:#X}')), truth)
+        one = self.pagemap(pid, low, low + PAGE)
+        self.assertEqual(one, {low: Entry(0, None, one[low].soft_dirty, 0, 0, 0)})
+
+    def test_start(self):
+        """goes from START to the end of the mapping that it lies in"""
+        pid = self.start('memory', 'reserved=2000').pid
+        maps = self.mappings(pid)
+        for start, end in maps:
+            if end - start > 2 * PAGE:
+                self.assertTrue(set(self.pagemap(pid, start + PAGE + 5)) ==
+                                set(range(start + PAGE, end, PAGE)),
+                                f'not all of {start:#x}-{end:#x}')
+        start, end = maps[0]
+        for address in start, start + 1, end - 1:
+            self.same(self.pagemap(pid, address),
+                      self.truth(pid, [(address & -PAGE, end)]))
+
+    def test_many(self):
+        """shows 200,000 pages of one mapping, each once"""
+        pid = self.start('memory', 'reserved=200000').pid
+        start, end = max(self.mappings(pid), key=lambda span: span[1] - span[0])
+        shown = self.guest.check(f'./pagemap {pid} {start:#x} | cut -d: -f1')
+        self.assertTrue(shown == ''.join(f'{page:#x}  \n' for page in
+                                         range(start, end, PAGE)),
+                        f'not each page: {shown[:64]}...{shown[-64:]}')
+
+    # --- what goes wrong ---
+
+    def fails(self, script, status, *said, user='root'):
+        """A script ends with a status, an error and nothing on stdout."""
+        got, output = self.guest.run(
+            f'su {user} -s /bin/sh -c {shlex.quote(script)} 2>/tmp/err\n'
+            'status=$?; echo %%; cat /tmp/err; exit $status')
+        self.assertEqual((got, output.partition('%%\n')[0]), (status, ''),
+                         f'{script}: {output}')
+        for text in said:
+            self.assertIn(text, output.partition('%%\n')[2], script)
+
+    USAGE = {
+        '': 'a PID is missing', '1 2 3 4': 'too many arguments',
+        'x': "'x' is no process id", '0': "'0' is no process id",
+        "''": "'' is no process id", '-1': 'invalid option',
+        '1x': "'1x' is no process id", "' 1'": "' 1' is no process id",
+        '+1': "'+1' is no process id", '4294967297': 'no process id',
+        '99999999999999999999': 'no process id',
+        '1 7f0000000000': 'is it hexadecimal? then write 0x7f0000000000',
+        '1 7fff': 'write 0x7fff', '1 00400000': 'write 0x00400000',
+        '1 0x': "START '0x' is no address", '1 xyz': 'is no address',
+        "1 ''": 'is no address', '1 0x0x10': 'is no address',
+        '1 0x10g': 'is no address', '1 " 10"': 'is no address',
+        '1 +10': 'is no address', '1 0x-1': 'is no address',
+        '1 0x10000000000000000': 'does not fit in 64 bits',
+        '1 0 99999999999999999999': 'does not fit in 64 bits',
+        '1 0 zzz': "END 'zzz' is no address",
+        '1 0x2000 0x1000': 'START 0x2000 is not below END 0x1000',
+        '1 0x2000 0x2000': 'is not below', '--nonsense': 'unrecognized option',
+        '1 --nonsense': 'unrecognized option'}
+
+    def test_usage(self):
+        """ends with 2, a reason and nothing printed when called wrongly"""
+        script = '\n'.join(f'''
+            out=$(./pagemap {arguments} 2>/tmp/err); status=$?
+            echo "$status,$out,$(cat /tmp/err)"; echo %%'''
+                           for arguments in self.USAGE)
+        answers = self.guest.check(script).split('\n%%\n')[:-1]
+        self.assertEqual(len(answers), len(self.USAGE))
+        for (arguments, said), answer in zip(self.USAGE.items(), answers):
+            status, output, error = answer.split(',', 2)
+            self.assertEqual((status, output), ('2', ''), arguments)
+            self.assertIn(said, error)
+            self.assertEqual(error.splitlines()[1:], ["Try 'pagemap --help'."])
+
+    def test_no_process(self):
+        """ends with 1 when there is no such process, or it has no memory"""
+        zombie = next(pid for kind, pid in map(
+            str.split, self.start('states').lines) if kind == 'zombie')
+        self.fails('exec ./pagemap 4000000', 1, 'no process has the id 4000000')
+        for pid in 2, zombie:
+            for address in '', '0', '0 0x1000':
+                self.fails(f'exec ./pagemap {pid} {address}', 1,
+                           f'process {pid} has no user memory')
+
+    def test_no_mapping(self):
+        """ends with 1 when nothing is mapped at START, or nothing can be"""
+        self.fails('exec ./pagemap $$ 0x1000', 1,
+                   '0x1000 (START 0x1000) lies in no mapping')
+        self.fails('exec ./pagemap $$ 0xffffffffff600000', 1,
+                   'lies in no mapping')
+        self.fails('exec ./pagemap $$ 0xffff888000000000 0xffff888000001000', 1,
+                   '0xffff888000000000 is beyond the user space')
+        self.fails('exec ./pagemap $$ 0xffffffffffffffff', 1,
+                   'lies in no mapping')
+
+    def test_hidden(self):
+        """ends with 3 and prints nothing when frame numbers are hidden"""
+        for arguments in '$$', '1', '$$ 0 0x1000', '1 0x400000':
+            self.fails(f'exec ./pagemap {arguments}', 3,
+                       'the kernel hides frame numbers', user='user')
+        self.fails('exec ./pagemap 4000000', 1, 'no process', user='user')
+        # Root in a user namespace has all capabilities, and yet sees none.
+        self.fails("exec unshare -r sh -c './pagemap $$'", 3,
+                   'the kernel hides frame numbers')
+
+    def test_output(self):
+        """ends with 1 and a reason when the output cannot be written"""
+        # Both what is written on the way, and what is left at the end.
+        for arguments in '$$', '$$ 0 0x1000':
+            self.fails(f'./pagemap {arguments} >/dev/full', 1,
+                       'cannot write the output: No space left on device')
+        self.fails('./pagemap --help >/dev/full', 1, 'cannot write the output')
+        self.fails('./pagemap $$ >&-', 1, 'cannot write the output')
+        self.fails('(./pagemap $$; echo $? >&2) | true; exit 1', 1,
+                   'cannot write the output: Broken pipe', '\n1\n')
+
+    def test_ends(self):
+        """ends with 1 and says so when the process ends half-way"""
+        pid = self.start('memory', 'reserved=200000').pid
+        # It has written some of that, and cannot write the rest for now.
+        status, output = self.guest.run(f'''
+            {{ ./pagemap {pid}; echo $? >/tmp/status; }} 2>/tmp/err | {{
+                head -n 1000 >/dev/null
+                kill -KILL {pid}
+                while [ -s /proc/{pid}/maps ] || read -r _ </proc/{pid}/maps; do
+                    usleep 2000
+                done 2>/dev/null
+                wc -l
+            }}
+            cat /tmp/status /tmp/err''')
+        lines, got, *error = output.splitlines()
+        self.assertEqual((status, got), (0, '1'), output)
+        self.assertGreater(int(lines), 10000)
+        self.assertLess(int(lines), 200000)
+        self.assertRegex('\n'.join(error), rf'^\./pagemap: process {pid} ended, '
+                         'or started another program, before 0x[0-9a-f]+ was '
+                         'read$')
+
+    def test_help(self):
+        """says how to call it, and its version"""
+        text = self.guest.check('./pagemap --help; ./pagemap --version')
+        self.assertRegex(text, r'^Usage: pagemap PID \[START \[END\]\]\n')
+        self.assertRegex(text, r'\npagemap \d+\.\d+\n$')
+
+
+class FiveLevel(Entries):
+    """The same entries with 5-level page tables."""
+
+    paging = ('5-level',)
+
+
+del Entries     # It would run once more.
