@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 
-from suite import GuestTest, module_lines
+from suite import CLOSED_PIPE, GuestTest, module_lines
 
 HEADER = ('step,pid,vsz_kb,vsz_change_kb,rss_kb,rss_change_kb,'
           'expected_rss_change_kb,pss_kb,pss_change_kb,held')
@@ -414,7 +414,7 @@ class LazyAllocation(GuestTest):
         self.fails([
             (f'{lazy} >/dev/full', 'cannot write the output'),
             ('./lazy_allocation --help >/dev/full', 'cannot write the output'),
-            (f'({lazy}; echo $? >/tmp/s) | true; exit $(cat /tmp/s)',
+            (f'{CLOSED_PIPE}; {lazy} >&5',
              'cannot write the output: Broken pipe'),
             (f'{lazy} --csv /dev/full',
              'cannot write /dev/full: No space left on device'),

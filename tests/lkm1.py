@@ -80,9 +80,9 @@ def listed(text, keys=1):
 def same_name(name, said, worker):
     """Whether a name is what ps says: it shows more than a kernel thread's 15
     bytes, and what a worker of a workqueue works on."""
-    if worker:
-        return said.startswith(name) and said[len(name):][:1] in ('', '-', '+')
-    return name == said or (len(name) == 15 and said.startswith(name))
+    if name == said or (len(name) == 15 and said.startswith(name)):
+        return True
+    return worker and re.fullmatch(re.escape(name) + '[-+].*', said)
 
 
 class Lkm1(GuestTest):

@@ -31,6 +31,10 @@ INSMOD_SAYS = {errno.EINVAL: 'Invalid parameters',
                errno.ENOEXEC: 'Invalid module format',
                errno.ESRCH: 'Module has wrong symbol version'}
 
+# Make file descriptor 5 a pipe that nobody reads any more.
+CLOSED_PIPE = ('rm -f /run/pipe; mkfifo /run/pipe; '
+               'exec 4<>/run/pipe 5>/run/pipe 4<&-')
+
 # Wait until process $pid stands still; fail if it ends.
 WAIT_STOPPED = '''
 while read -r stat </proc/$pid/stat; do
