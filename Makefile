@@ -34,8 +34,8 @@ clean: ## remove what make built
 demo: ## watch all five modules report, in a disposable guest
 	@tests/vm/setup && tests/vm/demo
 
-test: ## prove them right, in guests (T=lkm4 runs one file)
-	@tests/vm/setup && tests/run $(T)
+test: ## prove them right, in guests (T=lkm4: one file; K=7.3 or K=all: other kernels)
+	@tests/vm/setup && tests/run $(K:%=--kernel=%) $(T)
 
 shell: ## a root shell in a guest, with everything at hand
 	@tests/vm/setup && tests/vm/shell

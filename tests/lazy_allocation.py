@@ -370,7 +370,7 @@ class LazyAllocation(GuestTest):
             mkdir -p /tmp/alone /tmp/other; cp lazy_allocation /tmp/alone
             cp lkm5.ko /tmp/other; gzip -c lkm5.ko >/tmp/lkm5.ko.gz''')
         alone = 'cd /; exec /tmp/alone/lazy_allocation --size 1M --step 2'
-        self.fails([(alone, 'no lkm5.ko in /tmp/alone/ or below /lib/modules/6')])
+        self.fails([(alone, 'no lkm5.ko in /tmp/alone/ or below /lib/modules/')])
         self.guest.check(f'({alone} --module /tmp/other/lkm5.ko)')
         for folder, name in (('updates', 'lkm5.ko'), ('updates/dkms', 'lkm5.ko')):
             self.guest.check(f'''

@@ -157,7 +157,7 @@ class Entries(GuestTest):
         self.assertGreaterEqual(
             {page.kind for page in hidden},
             {kind for kind, flags in self.FLAGS.items() if flags[2]} |
-            ({'high'} if self.guest.paging == '5-level' else set()))
+            ({'high'} if self.levels == 5 else set()))
         for page in hidden:
             self.assert_secret(
                 page, entries if page.pid == self.fixture.pid else child)

@@ -156,6 +156,15 @@ class GuestTest(unittest.TestCase):
         if complaints:
             self.fail('\n'.join(['the test left behind:', *complaints]))
 
+    @property
+    def levels(self):
+        """How many levels the page tables of this guest really have: not every
+        kernel makes use of the fifth."""
+        if not hasattr(self.guest, 'levels'):
+            flags = self.guest.check('grep -m 1 ^flags /proc/cpuinfo').split()
+            self.guest.levels = 5 if 'la57' in flags else 4
+        return self.guest.levels
+
     # --- comparisons that compare something ---
 
     def compared(self, number):

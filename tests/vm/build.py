@@ -21,6 +21,9 @@ HELPERS = ('pagemap', 'lazy_allocation')
 # All warnings that kbuild has: one is a failure. And no type information: that
 # would take pahole, and the guest has no use for it.
 VARIABLES = ('W=1', 'CONFIG_DEBUG_INFO_BTF_MODULES=')
+# This machine's compiler may be older than the one that built a kernel.
+OTHER_COMPILER = ('CC=gcc', 'KCFLAGS=-Wno-attributes',
+                  'CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=')
 WARNING = re.compile(r'^\S+: warning:|^WARNING:', re.M)
 
 
@@ -121,7 +124,8 @@ def build(kernel):
             announce(f'Building the modules for {kernel.release}')
             copy_sources(copy)
             run(['make', '--no-print-directory', f'KDIR={kernel.build}',
-                 f'-j{len(os.sched_getaffinity(0))}', *VARIABLES], copy)
+                 f'-j{len(os.sched_getaffinity(0))}', *VARIABLES,
+                 *OTHER_COMPILER], copy)
             compile_fixtures(copy)
             stamp.write_text(facts)
     return Build(copy)

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""The distribution's stock kernel, unpacked into the cache, never installed.
+"""Kernels out of Debian's packages, unpacked into the cache, never installed:
+the distribution's stock one, and those that are listed in the file `kernels`.
 
-    kernel.py       print the directory of the kernel, fetching it if need be
+    kernel.py [NAME]    print the directory of a kernel, fetching it if need be
 
 The directory holds
 
@@ -43,7 +44,12 @@ MODULE_FILES = ('*/drivers/virtio/*', '*/drivers/char/virtio_console.ko*',
 KERNEL_PACKAGE = re.compile(
     r'linux-(image|binary|modules|headers|kbuild)-\d.*(?<!-unsigned)')
 
-Source = collections.namedtuple('Source', 'distribution suite flavour')
+# Where a kernel comes from: its suites, or none for those of this machine.
+Source = collections.namedtuple('Source', 'name tier flavour suites why')
+KERNELS = Path(__file__).with_name('kernels')
+
+# What kbuild's tools of a newer release are linked with.
+LIBRARIES = ('libc6', 'libelf1t64', 'zlib1g', 'libzstd1', 'libssl3t64')
 
 
 class KernelError(Exception):
@@ -97,15 +103,30 @@ Acquire::https::Timeout "15";
 '''
 
 
-class Apt:
-    """The distribution's packages, asked for without touching the host."""
+# And these for the packages of other releases than this machine's.
+APT_SUITES = '''
+Dir::Etc::SourceList "{state}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+APT::Default-Release "{release}";
+'''
+KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 
-    def __init__(self):
-        state = cache('apt')
-        cache('apt', 'lists', 'partial')
-        cache('apt', 'archives', 'partial')
+
+class Apt:
+    """A distribution's packages, asked for without touching the host."""
+
+    def __init__(self, suites=()):
+        place = '+'.join(suites) or 'host'
+        state = cache('apt', place)
+        cache('apt', place, 'lists', 'partial')
+        cache('apt', place, 'archives', 'partial')
+        conf = APT_CONF.format(state=state)
+        if suites:
+            conf += APT_SUITES.format(state=state, release=suites[0])
+            write_atomically(state / 'sources.list', sources(suites).encode())
         self.conf = state / 'apt.conf'
-        write_atomically(self.conf, APT_CONF.format(state=state).encode())
+        self.debs = cache('apt', place, 'debs')
+        write_atomically(self.conf, conf.encode())
 
     def _command(self, tool, *args):
         return [tool, '-c', str(self.conf), *args]
@@ -117,7 +138,7 @@ class Apt:
     def update(self):
         """Refresh the lists. A third party's broken source fails this
         without mattering to us: what counts is what can be found after."""
-        subprocess.run(self._command('apt-get', '-q', 'update'),
+        subprocess.run(self._command('apt-get', 'update'),
                        stdout=sys.stderr, check=False)
 
     def kernel_packages(self, flavour):
@@ -132,10 +153,34 @@ class Apt:
         text = self._ask('show', '--no-all-versions', *packages)
         return sum(map(int, re.findall(r'^Size: (\d+)$', text, re.M)))
 
-    def download(self, packages, where):
+    def download(self, packages):
         """Fetch packages; what an earlier try left half done is resumed."""
         subprocess.run(self._command('apt-get', 'download', *packages),
-                       stdout=sys.stderr, cwd=where, check=True)
+                       stdout=sys.stderr, cwd=self.debs, check=True)
+        return sorted(self.debs.glob('*.deb'))
+
+
+def mirrors():
+    """(archive, security archive): where this machine has Debian from."""
+    uris = subprocess.run(
+        ['apt-get', 'indextargets', '--format', '$(REPO_URI)'], text=True,
+        stdout=subprocess.PIPE, check=True).stdout.split()
+    for uri in uris:
+        base, _, last = uri.rstrip('/').rpartition('/')
+        if last == 'debian':
+            security = f'{base}/debian-security/'
+            others = (uri for uri in uris if 'debian-security' in uri)
+            return uri, next(others, security)
+    raise KernelError("this machine's package sources name no mirror of Debian")
+
+
+def sources(suites):
+    """A sources.list for suites of Debian."""
+    archive, security = mirrors()
+    return ''.join(
+        f'deb [signed-by={KEYRING}] '
+        f"{security if suite.endswith('-security') else archive} {suite} main\n"
+        for suite in suites)
 
 
 # --- unpacking ---------------------------------------------------------------
@@ -198,8 +243,11 @@ def keep_guest_modules(tree, release):
     depmod(base, release)
     kept = tree / 'root' / 'lib' / 'modules' / release
     kept.mkdir(parents=True)
-    lists = [*modules.glob('modules.builtin*'), modules / 'modules.order']
-    for path in dependencies(base, release) + lists:
+    lists = [*modules.glob('modules.builtin*'), *modules.glob('modules.order')]
+    # What is no file is built into the kernel; not all kernels list that.
+    there = {path.stem.replace('-', '_') for path in modules.glob('**/*.ko')}
+    wanted = [name for name in GUEST_MODULES if name in there]
+    for path in dependencies(base, release, wanted) + lists:
         shutil.copy2(path, kept)
     depmod(tree / 'root', release)
     shutil.rmtree(base / 'lib' / 'modules')
@@ -217,17 +265,50 @@ def depmod(root, release):
     kmod('depmod', '-b', str(root), release)
 
 
-def dependencies(root, release):
-    """The files of GUEST_MODULES and of all that they depend on."""
+def dependencies(root, release, names):
+    """The files of modules and of all that they depend on."""
+    if not names:
+        return []
     text = kmod('modprobe', '-d', str(root), '-S', release, '-a',
-                '--show-depends', *GUEST_MODULES)
+                '--show-depends', *names)
     return [line.split()[1] for line in text.splitlines()
             if line.startswith('insmod')]
 
 
+def programs(tree):
+    """kbuild's own programs."""
+    return [path for path in tree.glob('usr/lib/linux-kbuild-*/**/*')
+            if path.is_file() and not path.is_symlink()
+            and path.read_bytes()[:4] == b'\x7fELF'
+            and b'ld-linux' in path.read_bytes()[:4096]]
+
+
+def too_new(program):
+    """Whether a program wants another C library than this machine's."""
+    done = subprocess.run(['ldd', str(program)], text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return 'GLIBC' in done.stdout
+
+
+def give_libraries(apt, tree, home):
+    """Bring the libraries that kbuild's programs lack here, and make the
+    programs use those, at the place where all will lie."""
+    lacking = [path for path in programs(tree) if too_new(path)]
+    if not lacking:
+        return
+    for deb in apt.download(LIBRARIES):
+        if deb.name.startswith(LIBRARIES):
+            unpack(deb, tree / 'libraries')
+    where = 'libraries/usr/lib/x86_64-linux-gnu'
+    subprocess.run(['patchelf',
+                    '--set-interpreter', f'{home}/{where}/ld-linux-x86-64.so.2',
+                    '--set-rpath', f'{home}/{where}', *map(str, lacking)],
+                   check=True)
+
+
 def assemble(debs, tree, home, release):
     """Make a kernel's directory out of its packages."""
-    for deb in sorted(debs):
+    for deb in debs:
         unpack(deb, tree)
     image = next(tree.glob('**/vmlinuz*'), None)
     if image is None:
@@ -243,14 +324,31 @@ def assemble(debs, tree, home, release):
 # --- finding -----------------------------------------------------------------
 
 def host_source():
-    """Where this machine's own kernels come from."""
+    """This machine's own kernel."""
     text = Path('/etc/os-release').read_text()
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)', text, re.M))
     flavour = {'debian': 'amd64', 'ubuntu': 'generic'}.get(release.get('ID'))
     if flavour is None:
         raise KernelError('only Debian and Ubuntu kernels are known')
-    suite = release.get('VERSION_CODENAME', 'unstable')
-    return Source(release['ID'], suite, flavour)
+    return Source('stock', 1, flavour, (), 'the one of this machine')
+
+
+def listed():
+    """The kernels in the list, by name."""
+    rows = (line.split(None, 4) for line in KERNELS.read_text().splitlines()
+            if line and not line.startswith('#'))
+    return {name: Source(name, int(tier), flavour, tuple(suites.split(',')), why)
+            for name, tier, flavour, suites, why in rows}
+
+
+def source_of(name):
+    """The source of a kernel by its name; the stock one without."""
+    if not name:
+        return host_source()
+    if name not in listed():
+        raise KernelError(f"no kernel is called {name}; there are: "
+                          f"{' '.join(listed())}")
+    return listed()[name]
 
 
 def release_of(packages):
@@ -265,8 +363,8 @@ def release_of(packages):
 
 def fetch(source):
     """Find, download and unpack the newest kernel of a source."""
-    announce('Looking for the stock kernel in the package lists')
-    apt = Apt()
+    announce(f'Looking for the {source.name} kernel in the package lists')
+    apt = Apt(source.suites)
     apt.update()
     packages = apt.kernel_packages(source.flavour)
     release = release_of(packages)
@@ -276,15 +374,15 @@ def fetch(source):
     megabytes = apt.size(packages) // 10**6
     announce(f'Downloading the kernel {release} and its headers '
              f'({megabytes} MB)')
-    debs = cache('apt', 'debs')
-    apt.download(packages, debs)
+    debs = apt.download(packages)
     announce(f'Unpacking the kernel {release} into the cache')
     with tempfile.TemporaryDirectory(dir=cache('kernels'), prefix='.') as work:
         tree = Path(work, 'tree')
-        tree.mkdir()
-        assemble(debs.glob('*.deb'), tree, home, release)
+        (tree / 'libraries').mkdir(parents=True)
+        assemble(debs, tree, home, release)
+        give_libraries(apt, tree, home)
         tree.rename(home)
-    shutil.rmtree(debs)
+    shutil.rmtree(apt.debs)
     return Kernel(home)
 
 
@@ -296,11 +394,11 @@ def remembered(note):
     return Kernel(path) if path.is_dir() else None
 
 
-def kernel(source=None):
-    """The kernel to run guests with: from the cache while it is fresh, then
+def kernel(name=None):
+    """A kernel to run guests with: from the cache while it is fresh, then
     looked for again, if there is a network."""
-    source = source or host_source()
-    note = cache('kernels') / '-'.join(source)
+    source = source_of(name)
+    note = cache('kernels') / f'newest-{source.name}'
     with locked('kernels'):
         found = remembered(note)
         if found and time.time() - note.stat().st_mtime < LOOK_AGAIN_AFTER:
@@ -318,13 +416,13 @@ def kernel(source=None):
         return newest
 
 
-def kernel_or_exit():
+def kernel_or_exit(name=None):
     """As kernel(), for a command: one line that says why not, and out."""
     try:
-        return kernel()
+        return kernel(name)
     except KernelError as error:
         return sys.exit(str(error))
 
 
 if __name__ == '__main__':
-    print(kernel_or_exit().path)
+    print(kernel_or_exit(*sys.argv[1:2]).path)
