@@ -8,7 +8,7 @@ MODULES := lkm1 lkm2 lkm3 lkm4 lkm5
 HELPERS := pagemap lazy_allocation
 VERSION := 0.1
 # The release that KDIR is of: where its modules are installed.
-RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
+RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
 
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
@@ -42,15 +42,18 @@ shell: ## a root shell in a guest, with everything at hand
 
 # CONFIG_MODULE_SIG_ALL: the key that a distribution signs with is not here.
 install: ## install modules for this kernel, and helpers (run make first, then this as root)
+	@for file in $(MODULES:%=%.ko) $(HELPERS); do test -e $$file || { \
+		echo "There is no $$file: run make first."; exit 1; }; done
 	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) INSTALL_MOD_DIR=updates \
 		CONFIG_MODULE_SIG_ALL= modules_install
-	depmod -b $(DESTDIR)/ $(RELEASE)
+	$(if $(DESTDIR),,depmod $(RELEASE))
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(HELPERS)
 
 uninstall: ## remove what install put there
+	@test -n "$(RELEASE)" || { echo "No kernel headers at $(KDIR): which kernel? make uninstall RELEASE=..."; exit 1; }
 	rm -f $(MODULES:%=$(DESTDIR)/lib/modules/$(RELEASE)/updates/%.ko*)
 	rm -f $(HELPERS:%=$(DESTDIR)$(PREFIX)/bin/%)
-	depmod -b $(DESTDIR)/ $(RELEASE)
+	$(if $(DESTDIR),,depmod $(RELEASE))
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \

@@ -118,6 +118,15 @@ typedef swp_entry_t softleaf_t;
 #endif
 #endif
 
+/*
+ * page->flags is one word, since v6.18 in a struct around it, 53fbef56e07d ("mm:
+ * introduce memdesc_flags_t"). The cast goes with 6.17.
+ */
+static inline unsigned long page_flags(const struct page *page)
+{
+	return READ_ONCE(*(const unsigned long *)&page->flags);
+}
+
 /**
  * page_mappings() - how many page table entries map a page
  * @page: a page the caller holds a reference to
@@ -227,7 +236,10 @@ static inline bool mm_counters(struct mm_struct *mm, struct task_struct *task,
  * @mm: the address space; only compared, so it need not be held
  * @count: what mm_counters() left, when it said that it was not all
  *
- * Looks at every thread of the system: not to be called under a lock.
+ * Looks at every thread of the system: not to be called under a lock. Of a
+ * process that has ended since, the mm may be another's by now; who does not
+ * hold it adds a stranger's share then, to the figure of a process that is no
+ * more.
  */
 static inline void mm_counters_of_sharers(const struct mm_struct *mm, long *count)
 {

@@ -51,7 +51,7 @@
 #define LKM_VERSION "0"
 #endif
 
-/* <linux/module.h> has it from 5.17 on */
+/* Older headers of the kernel's do not have it. */
 #ifndef MODULE_INIT_COMPRESSED_FILE
 #define MODULE_INIT_COMPRESSED_FILE 4
 #endif

@@ -22,7 +22,7 @@
  *	heap's end under, may sleep as well: the two ends are read without it, and
  *	a process that moves its heap at that moment is shown before or after.
  * By hand: the [heap] line of /proc/PID/maps (whole pages; brk need not end at
- *	one), RssAnon in /proc/PID/status.
+ *	one), Anonymous in /proc/PID/smaps_rollup.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

@@ -58,15 +58,6 @@ static int ask(struct facts *facts)
 	return param_pid(&pid, 1, &facts->pid);
 }
 
-static unsigned long saved_sp(const struct task_struct *task)
-{
-#ifdef CONFIG_ARM64
-	return READ_ONCE(task->thread.cpu_context.sp);
-#else
-	return READ_ONCE(task->thread.sp);
-#endif
-}
-
 static int running_on(struct task_struct *task)
 {
 #ifdef CONFIG_SMP
@@ -97,7 +88,7 @@ static void copy_stack(struct facts *facts, struct task_struct *task)
 	facts->state = task_state(task);
 	facts->cpu = running_on(task);
 	facts->stack = (unsigned long)READ_ONCE(task->stack);
-	facts->sp = facts->stack ? saved_sp(task) : 0;
+	facts->sp = facts->stack ? READ_ONCE(task->thread.sp) : 0;
 	facts->magic = check_end(task, facts->stack);
 	/* It may have been put on a CPU since we looked. */
 	if (facts->cpu == NOT_RUNNING)

@@ -17,17 +17,19 @@
  *	RSS ANON = 88 | RSS FILE = 1504 | RSS SHMEM = 0 | SWAP = 0 | PAGE TABLES = 44
  *
  * Total RSS is exact. The kernel's own quick figure is not: it leaves out what
- * threads (before 6.2) or CPUs (since) have counted but not handed in yet.
- * ESTIMATE is that figure, where it differs; it is what top calls RES before
- * 6.2, and what /proc/PID/stat says on every kernel.
+ * threads (on older kernels) or CPUs (on newer ones; see compat.h) have counted
+ * but not handed in yet. ESTIMATE is that figure, where it differs: what field
+ * 24 of /proc/PID/stat says, in pages, and on older kernels top as RES.
  *
  * From: mm_struct: the VMAs, total_vm, rss_stat, pgtables_bytes.
  * Under: a reference to the task, then to its mm; the mmap lock for the VMAs and
  *	total_vm, which change under it. The counters change under no lock: they
  *	are exact for a process that is stopped.
- * By hand: VSZ: ps -o vsz, VIRT of top. RSS: Rss in /proc/PID/smaps_rollup. Its
- *	parts, SWAP and PAGE TABLES: RssAnon, RssFile, RssShmem, VmSwap and VmPTE in
- *	/proc/PID/status. The VMAs: /proc/PID/maps without [vsyscall].
+ * By hand: VSZ: ps -o vsz, VIRT of top. RSS, ANON, SWAP: Rss, Anonymous, Swap in
+ *	/proc/PID/smaps_rollup. FILE and SHMEM: what is Rss and not Anonymous in
+ *	/proc/PID/smaps, by mapping. PAGE TABLES: VmPTE in /proc/PID/status (whose
+ *	Rss lines are the estimate on older kernels). The VMAs: /proc/PID/maps
+ *	without [vsyscall].
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

@@ -15,7 +15,7 @@
  *
  * The mmap lock keeps the mapping, and an address that no mapping covers has
  * no such keeper and is never walked. It does not keep tables of PTEs:
- * khugepaged, and since 6.14 madvise(), free them under our feet, and hugetlb
+ * khugepaged, and on newer kernels madvise(), free them under our feet; hugetlb
  * lets go of a shared table of PMDs. What keeps these is that they are freed
  * after an RCU grace period or an interrupt to every CPU, which ours cannot
  * take part in with interrupts off. (Not by the TLB flush: the process is
@@ -349,8 +349,8 @@ static inline void walk_ends_absent(struct walk *walk)
 
 /*
  * A 1 GB page. On x86 pud_present() is false for one with PROT_NONE, which only
- * hugetlb can make; and arm64 up to 6.1 calls a PROT_NONE leaf no leaf, but
- * then it is no good table either.
+ * hugetlb can make; and where a PROT_NONE leaf is not called a leaf, it is no
+ * good table either.
  */
 static inline bool pud_is_page(struct vm_area_struct *vma, pud_t pud)
 {
@@ -470,8 +470,7 @@ static inline void copy_page_facts(struct walk *walk, struct page *head,
 		.known = true,
 		.refcount = page_ref_count(head) - 1,
 		.mapcount = page_mappings(page),
-		/* A struct around one word since v6.18. */
-		.flags = READ_ONCE(*(unsigned long *)&head->flags),
+		.flags = page_flags(head),
 		.anon = PageAnon(head),
 		.ksm = page_is_ksm(head),
 		.hugetlb = is_vm_hugetlb_page(vma),

@@ -205,7 +205,7 @@ class Lines(GuestTest):
 
     def test_long(self):
         """says how many lines there are when the log cannot keep them"""
-        for vmas in 5000, 1000:
+        for vmas in 5000, 1900:
             process = self.start('memory', f'vmas={vmas}')
             lines = self.proc('lkm5', pid=process.pid)
             self.assertGreater(len(lines), vmas)
@@ -214,9 +214,17 @@ class Lines(GuestTest):
             last = [text for _, text in module_lines(log, 'lkm5')[-3:]]
             note = (f'LINES = {len(lines)}, more than the kernel log keeps: '
                     'read /proc/lkm5')
-            self.assertEqual(last, [lines[-1], note, LINES['lkm5'][0]]
-                             if vmas == 5000 else
-                             [*lines[-2:], LINES['lkm5'][0]])
+            self.assertEqual(last, [lines[-1], note, LINES['lkm5'][0]])
+
+    def test_not_so_long(self):
+        """says nothing of that when the log keeps them all"""
+        pid = self.start('memory', 'vmas=1700').pid
+        # Not -S: syslog() has room for fewer lines than the log.
+        log = self.guest.check(f'insmod lkm5.ko pid={pid}; dmesg; rmmod lkm5')
+        _, welcome, said = log.rpartition(f'] lkm5: {WELCOME}\n')
+        self.assertTrue(welcome, 'the beginning is gone')
+        self.assertEqual(said.count('] lkm5: ') - 1,
+                         len(self.proc('lkm5', pid=pid)))
 
     def test_names(self):
         """writes a process's name so that it breaks no line"""

@@ -256,12 +256,6 @@ class GuestTest(unittest.TestCase):
             self.addCleanup(self._kill, pid)
         return Process(pid, self._printed(pid, output), output)
 
-    def resume(self, process):
-        """Let a fixture go on until it stops again; what it printed since."""
-        self.guest.check(f'kill -CONT {process.pid}')
-        lines = self._printed(process.pid, process.output)
-        return lines[len(process.lines):]
-
     def _printed(self, pid, output):
         status, text = self.guest.run(f'pid={pid}; ({WAIT_STOPPED}) && '
                                       f'cat {output}')

@@ -126,7 +126,7 @@ class Guest:
                             'are run in it')
         self.boots += 1
         # pylint: disable=consider-using-with
-        self.directory = tempfile.TemporaryDirectory(prefix='lkm-guest-')
+        self.directory = tempfile.TemporaryDirectory(dir=cache('run'))
         self.agent, agent_end = socket.socketpair()
         self.monitor, monitor_end = socket.socketpair()
         with agent_end, monitor_end, open(self.console, 'wb') as console:
@@ -247,13 +247,13 @@ class Guest:
         isolation), so each is asked, and again a little later.
         """
         for _ in range(50):
-            with self._stopped():
-                for cpu in range(self.cpus):
-                    try:
+            for cpu in range(self.cpus):
+                try:
+                    with self._stopped():
                         return self._memory('memsave', address, length,
                                             **{'cpu-index': cpu})
-                    except MonitorError as error:
-                        refusal = error
+                except MonitorError as error:
+                    refusal = error
             time.sleep(0.02)
         raise refusal
 
