@@ -10,17 +10,16 @@
  *	PID: 1557 | PROCESS: bash | STATE: 1 (S) | HEAP: 1AE000 (1720 kB) | ANON: 1880 kB
  *	MAX HEAP USAGE BY PID = 1557 --> AMOUNT USED = 1AE000 (1720 kB)
  *
- * The heap is what brk() moves the end of. malloc() takes large blocks, and
- * those of other threads than the first, from mmap() instead: ANON is there so
- * that nobody mistakes the largest heap for the largest user of memory. HEAP
- * counts addresses in bytes (hexadecimal), ANON pages that are there.
+ * The heap is what brk() moves the end of, in bytes, hexadecimal. malloc() takes
+ * large blocks, and those of other threads, from mmap() instead: hence ANON, all
+ * anonymous memory that is there, lest the largest heap be mistaken for the
+ * largest user of memory.
  *
  * From: mm_struct: brk - start_brk, and the MM_ANONPAGES counter.
  * Under: RCU for the list of tasks, and task_lock() of a task for its mm: while
  *	we hold it the task cannot let go of the mm, so no reference is needed,
- *	and so no mmput(), which may sleep. The mmap lock, which brk() moves the
- *	heap's end under, may sleep as well: the two ends are read without it, and
- *	a process that moves its heap at that moment is shown before or after.
+ *	and no mmput(), which may sleep. So may the mmap lock, under which brk()
+ *	moves the heap's end: a heap that moves is shown before or after.
  * By hand: the [heap] line of /proc/PID/maps (whole pages; brk need not end at
  *	one), Anonymous in /proc/PID/smaps_rollup.
  */
@@ -137,35 +136,23 @@ static void rank(struct facts *facts)
 	facts->shown = min_t(u64, facts->n, facts->top);
 }
 
-/* A pass over all tasks for each heap that needs one, so not under any lock. */
-static int add_sharers(struct facts *facts)
+static int collect(struct facts *facts)
 {
-	size_t i;
+	struct heap *heap;
 
-	for (i = 0; i < facts->n; i++) {
-		struct heap *heap = &facts->heaps[i];
-
-		if (!heap->sharing)
-			continue;
-		mm_counters_of_sharers(heap->sharing, heap->count);
+	facts->heaps = copy_rows(facts, copy_heaps, sizeof(*heap), &facts->n);
+	if (!facts->heaps)
+		return -ENOMEM;
+	for (heap = facts->heaps; heap < facts->heaps + facts->n; heap++) {
+		/* A pass over all tasks, so not under any lock. */
+		if (heap->sharing)
+			mm_counters_of_sharers(heap->sharing, heap->count);
 		cond_resched();
 		if (fatal_signal_pending(current))
 			return -EINTR;
 	}
+	rank(facts);
 	return 0;
-}
-
-static int collect(struct facts *facts)
-{
-	int err;
-
-	facts->heaps = copy_rows(facts, copy_heaps, sizeof(*facts->heaps), &facts->n);
-	if (!facts->heaps)
-		return -ENOMEM;
-	err = add_sharers(facts);
-	if (!err)
-		rank(facts);
-	return err;
 }
 
 static void drop(struct facts *facts)
