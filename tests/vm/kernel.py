@@ -256,8 +256,10 @@ def keep_guest_modules(tree, release):
 def kmod(*command):
     """Run a tool of kmod, which may be in a directory for root only."""
     path = os.environ.get('PATH', '') + ':/usr/sbin:/sbin'
+    # depmod warns of lists that not every kernel's packages have.
     return subprocess.run(command, env={**os.environ, 'PATH': path}, text=True,
-                          stdout=subprocess.PIPE, check=True).stdout
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          check=True).stdout
 
 
 def depmod(root, release):
