@@ -368,3 +368,37 @@ class File(GuestTest):
         self.assertEqual(len(output.splitlines()), 5)
         for line in output.splitlines():
             self.assertTrue(line.startswith('PID: '), line)
+
+    # How a whole report of each ends, and why there may be none.
+    ENDS = {'lkm1': 'PROCESSES: ', 'lkm2': 'MAX HEAP ', 'lkm3': 'STACK SIZE ',
+            'lkm4': 'The virtual address ', 'lkm5': 'RSS ANON '}
+    NONE = re.compile(r"cat: (can't open|/proc/lkm).*"
+                      r'(No such process|Invalid argument)')
+
+    def test_dying(self):
+        """makes whole reports, or none, of processes that come and go"""
+        load = '\n'.join(f'insmod {module}.ko log=0' for module in LINES)
+        output = self.guest.check(f'''
+            {load}
+            echo 0x1000 >/sys/module/lkm4/parameters/address
+            (while :; do (:) & wait; done) & storm=$!
+            for i in $(seq 60); do
+                usleep ${{i}}000 & pid=$!
+                for m in lkm3 lkm4 lkm5; do
+                    echo $pid >/sys/module/$m/parameters/pid
+                done
+                for m in lkm3 lkm4 lkm5 lkm1 lkm2; do
+                    echo == $m
+                    cat /proc/$m 2>&1 | tail -n 1
+                done
+            done
+            kill $storm
+            rmmod {' '.join(LINES)}''', timeout=120)
+        ends = re.findall(r'^== (\w+)\n(.*)$', output, re.M)
+        self.assertEqual(len(ends), 60 * len(LINES))
+        for module, line in ends:
+            self.assertTrue(line.startswith(self.ENDS[module]) or
+                            module in ('lkm3', 'lkm4', 'lkm5')
+                            and self.NONE.match(line), (module, line))
+        whole = {module for module, line in ends if not self.NONE.match(line)}
+        self.assertEqual(whole, set(LINES))
