@@ -122,13 +122,23 @@ def build(kernel):
     with locked(copy.name):
         if not stamp.exists() or stamp.read_text() != facts:
             announce(f'Building the modules for {kernel.release}')
-            copy_sources(copy)
-            run(['make', '--no-print-directory', f'KDIR={kernel.build}',
-                 f'-j{len(os.sched_getaffinity(0))}', *VARIABLES,
-                 *OTHER_COMPILER], copy)
-            compile_fixtures(copy)
+            make_all(kernel, copy)
             stamp.write_text(facts)
     return Build(copy)
+
+
+def make_all(kernel, copy):
+    """Build in the copy, which is given up where something is wrong: make would
+    not say again what it said of a file that it has made."""
+    try:
+        copy_sources(copy)
+        run(['make', '--no-print-directory', f'KDIR={kernel.build}',
+             f'-j{len(os.sched_getaffinity(0))}', *VARIABLES,
+             *OTHER_COMPILER], copy)
+        compile_fixtures(copy)
+    except BuildError:
+        shutil.rmtree(copy)
+        raise
 
 
 def build_or_exit(kernel):
