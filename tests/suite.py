@@ -56,7 +56,7 @@ until ! ps -s $pid -o stat= | grep -qv '^Z'; do
 done 2>/dev/null
 '''
 
-Process = collections.namedtuple('Process', 'pid lines output')
+Process = collections.namedtuple('Process', 'pid lines')
 
 
 class Report(collections.namedtuple('Report', 'lines farewell before after')):
@@ -254,7 +254,7 @@ class GuestTest(unittest.TestCase):
         pid = int(self.guest.check(f'{command} >{output} 2>&1 & echo $!'))
         if not keep:
             self.addCleanup(self._kill, pid)
-        return Process(pid, self._printed(pid, output), output)
+        return Process(pid, self._printed(pid, output))
 
     def _printed(self, pid, output):
         status, text = self.guest.run(f'pid={pid}; ({WAIT_STOPPED}) && '
