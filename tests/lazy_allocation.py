@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 
-from suite import CLOSED_PIPE, GuestTest, module_lines
+from suite import CLOSED_PIPE, FIRST, GuestTest, module_lines
 
 HEADER = ('step,pid,vsz_kb,vsz_change_kb,rss_kb,rss_change_kb,'
           'expected_rss_change_kb,pss_kb,pss_change_kb,held')
@@ -49,7 +49,7 @@ def quarter(size):
 class LazyAllocation(GuestTest):
     """The paging of the guest is of no account."""
 
-    paging = ('4-level',)
+    paging = FIRST
     slow = True
 
     # --- running it ---

@@ -9,7 +9,7 @@ import collections
 import itertools
 import re
 
-from suite import GuestTest
+from suite import FIRST, GuestTest
 
 ROW = re.compile(r'PID: (\d+) \| PROCESS: (.*) \| STATE: (\d+) \((.)\)'
                  r' \| PPID: (\d+) \| THREADS: (\d+)( \| KERNEL)?')
@@ -88,7 +88,7 @@ def same_name(name, said, worker):
 class Lkm1(GuestTest):
     """What holds in any guest."""
 
-    paging = ('4-level',)
+    paging = FIRST
 
     def parsed(self, body, pattern=ROW):
         """The rows and totals of a report, every line of which is one."""

@@ -4,7 +4,7 @@
 import collections
 import re
 
-from suite import GuestTest
+from suite import FIRST, GuestTest
 
 ROW = re.compile(r'PID: (\d+) \| PROCESS: (.*) \| STATE: (\d+) \((.)\)'
                  r' \| HEAP: ([0-9A-F]+) \((\d+) kB\) \| ANON: (\d+) kB')
@@ -27,7 +27,7 @@ def users(text):
 class Lkm2(GuestTest):
     """What holds in any guest."""
 
-    paging = ('4-level',)
+    paging = FIRST
 
     def parsed(self, body):
         """The rows and the largest of a report, every line of which is one."""

@@ -7,7 +7,7 @@ import collections
 import errno
 import re
 
-from suite import GuestTest
+from suite import FIRST, FIVE_LEVELS, GuestTest
 
 NAME = re.compile(r'PID: (\d+) \| PROCESS: (.*)')
 VMA = re.compile(r'VM START = ([0-9a-f]+) VM END = ([0-9a-f]+) '
@@ -146,7 +146,7 @@ class Sizes(GuestTest):
 class Lkm5(Sizes):
     """What holds in any guest."""
 
-    paging = ('4-level',)
+    paging = FIRST
 
     def test_states(self):
         """tells all sizes of processes in whatever state"""
@@ -239,7 +239,7 @@ class Lkm5(Sizes):
 class High(Sizes):
     """What only 5-level page tables have."""
 
-    paging = ('5-level',)
+    paging = FIVE_LEVELS
 
     def test_high(self):
         """shows mappings above the first 128 TB"""

@@ -12,7 +12,7 @@ import collections
 import re
 import shlex
 
-from suite import CLOSED_PIPE, GuestTest
+from suite import CLOSED_PIPE, FIRST, GuestTest
 
 PAGE = 4096
 SECRET = 16
@@ -60,7 +60,7 @@ def hexadecimal(*addresses):
 
 
 class Entries(GuestTest):
-    """What holds in any guest: a process whose pages are of every kind."""
+    """Asks pagemap and the kernel about the same process."""
 
     append = 'hugepagesz=2M hugepages=4 vsyscall=xonly'
 
@@ -138,6 +138,16 @@ class Entries(GuestTest):
             self.guest.physical(frame * PAGE + page.address - start,
                                 SECRET).hex(), page.secret.hex(), page.kind)
 
+    def swap_on(self):
+        """Swap, until the test ends."""
+        self.guest.check(SWAP_ON)
+        self.addCleanup(self.guest.check, 'swapoff /dev/zram1 && '
+                        'rmmod zram')
+
+
+class Frames(Entries):
+    """What holds in any guest: a process whose pages are of every kind."""
+
     # file/shared, swapped, present
     FLAGS = {'private': (0, 0, 1), 'shared': (1, 0, 1), 'memfd': (1, 0, 1),
              'file-shared': (1, 0, 1), 'file-cow': (0, 0, 1),
@@ -170,17 +180,11 @@ class Entries(GuestTest):
         self.assertEqual(kind, 1)
         self.assertTrue(offset)
 
-    def swap_on(self):
-        """Swap, until the test ends."""
-        self.guest.check(SWAP_ON)
-        self.addCleanup(self.guest.check, 'swapoff /dev/zram1 && '
-                        'rmmod zram')
 
-
-class FourLevel(Entries):
+class Rest(Entries):
     """What need not be asked twice: which pages are shown, and errors."""
 
-    paging = ('4-level',)
+    paging = FIRST
 
     def test_format(self):
         """prints a line of the contract to the letter"""
@@ -350,12 +354,3 @@ class FourLevel(Entries):
         text = self.guest.check('./pagemap --help; ./pagemap --version')
         self.assertRegex(text, r'^Usage: pagemap PID \[START \[END\]\]\n')
         self.assertRegex(text, r'\npagemap \d+\.\d+\n$')
-
-
-class FiveLevel(Entries):
-    """The same entries with 5-level page tables."""
-
-    paging = ('5-level',)
-
-
-del Entries     # It would run once more.

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 
-from suite import (INSMOD_SAYS, KERN_ERR, GuestTest, module_lines, words)
+from suite import (FIRST, INSMOD_SAYS, KERN_ERR, GuestTest, module_lines, words)
 
 # The last line at insmod, and the one at rmmod.
 LINES = {
@@ -80,7 +80,7 @@ BAD_OTHERS = [
 class Bad(GuestTest):
     """Bad input: one line, the right error, nothing left."""
 
-    paging = ('4-level',)
+    paging = FIRST
 
     def refused(self, cases):
         """Try them all in one go: (module, parameters, errno, line)."""
@@ -175,7 +175,7 @@ class Bad(GuestTest):
 class Lines(GuestTest):
     """The report in the log, and in /proc/lkmN."""
 
-    paging = ('4-level',)
+    paging = FIRST
 
     def test_frame(self):
         """starts with the welcome, ends with closing line and farewell"""
@@ -245,7 +245,7 @@ class Lines(GuestTest):
 class File(GuestTest):
     """/proc/lkmN as a file, and the parameters in /sys."""
 
-    paging = ('4-level',)
+    paging = FIRST
 
     def loaded(self, module, script, **parameters):
         """Run a script while a module is loaded; its output."""

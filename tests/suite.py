@@ -2,9 +2,9 @@
 """The base of all tests: what is done in a guest, and what no test may leave.
 
 A test file mirrors a source: tests/lkm4.py tests lkm4.c. Its classes derive
-from GuestTest; each test method is run in a guest of each paging that its
-class names. The docstring's first line, or else the method's name, is the
-test's title.
+from GuestTest; each test method is run in a guest of each kind of page tables
+that its class asks for. The docstring's first line, or else the method's name,
+is the test's title.
 """
 
 import collections
@@ -55,6 +55,10 @@ until ! ps -s $pid -o stat= | grep -qv '^Z'; do
     usleep 2000
 done 2>/dev/null
 '''
+
+# In which of a kernel's guests a class runs: that with the first kind of page
+# tables it has, each, or those whose tables have five levels.
+FIRST, EACH, FIVE_LEVELS = 'first', 'each', 'five levels'
 
 Process = collections.namedtuple('Process', 'pid lines')
 
@@ -132,7 +136,7 @@ def module_lines(log, module):
 class GuestTest(unittest.TestCase):
     """A test in a guest, which the runner gives to the class."""
 
-    paging = ('4-level', '5-level')     # in which guests it runs
+    paging = EACH                       # in which guests it runs
     memory = '1G'
     slow = False                        # to be started before the others
     append = ''                         # for the kernel's command line
