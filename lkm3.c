@@ -30,6 +30,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/uaccess.h>
 
+#include "arch.h"
 #include "report.h"
 
 PARAM(pid, "pid or tid of the task (1 to 4194304, default 1)");
@@ -88,7 +89,7 @@ static void copy_stack(struct facts *facts, struct task_struct *task)
 	facts->state = task_state(task);
 	facts->cpu = running_on(task);
 	facts->stack = (unsigned long)READ_ONCE(task->stack);
-	facts->sp = facts->stack ? READ_ONCE(task->thread.sp) : 0;
+	facts->sp = facts->stack ? saved_sp(task) : 0;
 	facts->magic = check_end(task, facts->stack);
 	/* It may have been put on a CPU since we looked. */
 	if (facts->cpu == NOT_RUNNING)

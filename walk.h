@@ -5,7 +5,6 @@
  *	lock_mappings()	take the mmap lock and copy the list of mappings
  *	print_vma()	the line of one of them
  *	walk_address()	what the page tables say of one virtual address
- *	decode_entry()	an entry's flags in words
  *
  * The walk collects and decides, and prints nothing. Its protocol, which no test
  * can hold (millions of walks went well without it):
@@ -32,6 +31,7 @@
 #include <linux/pgtable.h>
 #include <linux/slab.h>
 
+#include "arch.h"
 #include "report.h"
 
 /* ---- mappings --------------------------------------------------------- */
@@ -128,96 +128,6 @@ static inline void print_vma(struct out *out, const struct mappings *maps,
 	report_line(out, "VM START = %lx VM END = %lx | %s",
 		    map->start, map->end, rights(buf, map->flags));
 }
-
-/* ---- what the bits of an entry mean ----------------------------------- */
-
-enum level { LEVEL_PGD, LEVEL_P4D, LEVEL_PUD, LEVEL_PMD, LEVEL_PTE, LEVELS };
-
-struct word {
-	u64 mask;
-	const char *word;
-};
-
-/* add_words() - append the words of the bits that are set in @bits */
-static inline void add_words(char *buf, size_t size, u64 bits, const struct word *words)
-{
-	size_t len = strlen(buf);
-
-	for (; words->word; words++)
-		if ((bits & words->mask) == words->mask)
-			len += scnprintf(buf + len, size - len, "%s%s",
-					 len ? " " : "", words->word);
-}
-
-#ifdef CONFIG_X86_64
-/* A page with its rights taken away; the bit is GLOBAL in an accessible one. */
-static inline bool entry_protnone(u64 value)
-{
-	return (value & (_PAGE_PRESENT | _PAGE_PROTNONE)) == _PAGE_PROTNONE;
-}
-
-#define X86_BIT(name, word) { 1ULL << _PAGE_BIT_##name, word }
-/*
- * Architecture bits by their names in asm/pgtable_types.h. The bits that
- * software may use mean what they say in entries that map a page only.
- */
-static const struct word entry_words[] = {
-	X86_BIT(PRESENT, "present"),
-	X86_BIT(RW, "rw"),
-	X86_BIT(USER, "user"),
-	X86_BIT(PWT, "pwt"),
-	X86_BIT(PCD, "pcd"),
-	X86_BIT(ACCESSED, "accessed"),
-	X86_BIT(DIRTY, "dirty"),
-	{ }
-};
-
-static const struct word leaf_words[] = {
-	X86_BIT(GLOBAL, "global"),
-	X86_BIT(SPECIAL, "special"),
-	X86_BIT(SOFT_DIRTY, "soft_dirty"),
-	X86_BIT(PKEY_BIT0, "pkey0"),
-	X86_BIT(PKEY_BIT1, "pkey1"),
-	X86_BIT(PKEY_BIT2, "pkey2"),
-	X86_BIT(PKEY_BIT3, "pkey3"),
-	{ }
-};
-
-/* Bit 7 is the page's size above the lowest level, and PAT at it. */
-static const struct word pte_words[] = { X86_BIT(PAT, "pat"), { } };
-static const struct word huge_words[] = {
-	X86_BIT(PSE, "pse"),
-	X86_BIT(PAT_LARGE, "pat"),
-	{ }
-};
-
-static const struct word nx_words[] = { X86_BIT(NX, "nx"), { } };
-
-/**
- * decode_entry() - an entry's flags in words
- * @buf: where they go, separated by blanks
- * @size: room in @buf
- * @value: the entry
- * @leaf: whether it maps a page, not a table
- * @level: the level it was found at
- */
-static inline void decode_entry(char *buf, size_t size, u64 value, bool leaf,
-			 enum level level)
-{
-	buf[0] = '\0';
-	if (leaf && entry_protnone(value))
-		strscpy(buf, "protnone", size);
-	add_words(buf, size, value, entry_words);
-	if (leaf)
-		add_words(buf, size, value,
-			  level == LEVEL_PTE ? pte_words : huge_words);
-	if (leaf && !entry_protnone(value))
-		add_words(buf, size, value, leaf_words);
-	add_words(buf, size, value, nx_words);
-}
-#else
-#error "The page walk knows the entries of x86-64 only."
-#endif
 
 /* ---- the page walk ---------------------------------------------------- */
 

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * arch.h - the one file that knows there is more than one architecture
+ *
+ *	saved_sp()		where on its stack a task left the CPU
+ *	entry_protnone()	is a page's entry one that keeps its owner out?
+ *	decode_entry()		an entry's flags in words
+ *
+ * The words are the names that the architecture's headers give the bits, in
+ * lower case. A section for each architecture, then what is common to all.
+ */
+#ifndef LKM_ARCH_H
+#define LKM_ARCH_H
+
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/sched.h>
+
+#include "compat.h"
+
+enum level { LEVEL_PGD, LEVEL_P4D, LEVEL_PUD, LEVEL_PMD, LEVEL_PTE, LEVELS };
+
+struct word {
+	u64 mask;
+	const char *word;
+};
+
+/* add_word() - append a word, behind a blank unless it is the first */
+static inline void add_word(char *buf, size_t size, const char *word)
+{
+	size_t len = strlen(buf);
+
+	scnprintf(buf + len, size - len, "%s%s", len ? " " : "", word);
+}
+
+/* add_words() - append the words of the bits that are set in @bits */
+static inline void add_words(char *buf, size_t size, u64 bits, const struct word *words)
+{
+	for (; words->word; words++)
+		if ((bits & words->mask) == words->mask)
+			add_word(buf, size, words->word);
+}
+
+#if defined(CONFIG_X86_64)
+/* ---- x86-64 ----------------------------------------------------------- */
+
+static inline unsigned long saved_sp(const struct task_struct *task)
+{
+	return READ_ONCE(task->thread.sp);
+}
+
+/* The bit is GLOBAL in an accessible page. */
+static inline bool entry_protnone(u64 value)
+{
+	return (value & (_PAGE_PRESENT | _PAGE_PROTNONE)) == _PAGE_PROTNONE;
+}
+
+#define X86_BIT(name, word) { 1ULL << _PAGE_BIT_##name, word }
+/* Those that software may use mean what they say in pages' entries only. */
+static const struct word entry_words[] = {
+	X86_BIT(PRESENT, "present"),
+	X86_BIT(RW, "rw"),
+	X86_BIT(USER, "user"),
+	X86_BIT(PWT, "pwt"),
+	X86_BIT(PCD, "pcd"),
+	X86_BIT(ACCESSED, "accessed"),
+	X86_BIT(DIRTY, "dirty"),
+	{ }
+};
+
+static const struct word leaf_words[] = {
+	X86_BIT(GLOBAL, "global"),
+	X86_BIT(SPECIAL, "special"),
+	X86_BIT(SOFT_DIRTY, "soft_dirty"),
+	X86_BIT(PKEY_BIT0, "pkey0"),
+	X86_BIT(PKEY_BIT1, "pkey1"),
+	X86_BIT(PKEY_BIT2, "pkey2"),
+	X86_BIT(PKEY_BIT3, "pkey3"),
+	{ }
+};
+
+/* Bit 7 is the page's size above the lowest level, and PAT at it. */
+static const struct word pte_words[] = { X86_BIT(PAT, "pat"), { } };
+static const struct word huge_words[] = {
+	X86_BIT(PSE, "pse"),
+	X86_BIT(PAT_LARGE, "pat"),
+	{ }
+};
+
+static const struct word nx_words[] = { X86_BIT(NX, "nx"), { } };
+
+static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
+				   enum level level)
+{
+	add_words(buf, size, value, entry_words);
+	if (leaf)
+		add_words(buf, size, value,
+			  level == LEVEL_PTE ? pte_words : huge_words);
+	if (leaf && !entry_protnone(value))
+		add_words(buf, size, value, leaf_words);
+	add_words(buf, size, value, nx_words);
+}
+
+#else
+#error "The suite knows the stacks and page tables of x86-64 only."
+#endif
+
+/* ---- every architecture ----------------------------------------------- */
+
+/**
+ * decode_entry() - an entry's flags in words
+ * @buf: where they go, separated by blanks
+ * @size: room in @buf
+ * @value: the entry
+ * @leaf: whether it maps a page, not a table
+ * @level: the level it was found at
+ */
+static inline void decode_entry(char *buf, size_t size, u64 value, bool leaf,
+				enum level level)
+{
+	buf[0] = '\0';
+	if (leaf && entry_protnone(value))
+		add_word(buf, size, "protnone");
+	add_entry_words(buf, size, value, leaf, level);
+}
+
+#endif /* LKM_ARCH_H */
