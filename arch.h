@@ -101,8 +101,86 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 	add_words(buf, size, value, nx_words);
 }
 
+#elif defined(CONFIG_ARM64)
+/* ---- arm64 ------------------------------------------------------------ */
+
+static inline unsigned long saved_sp(const struct task_struct *task)
+{
+	return READ_ONCE(task->thread.cpu_context.sp);
+}
+
+/*
+ * The process can neither read nor execute. The bit that marks such an entry is
+ * another one since v6.10, 55564814a838 ("arm64/mm: Move PTE_PRESENT_INVALID to
+ * overlay PTE_NG"); these two are the same on all kernels.
+ */
+static inline bool entry_protnone(u64 value)
+{
+	return (value & (PTE_USER | PTE_UXN)) == PTE_UXN;
+}
+
+/* The two upper bits are above the page's in the entries of pages. */
+static const struct word table_words[] = {
+	{ BIT_ULL(0), "valid" },
+	{ BIT_ULL(1), "table" },
+	{ BIT_ULL(10), "af" },
+	{ BIT_ULL(59), "pxn" },
+	{ BIT_ULL(60), "uxn" },
+	{ }
+};
+
+static const struct word leaf_words[] = {
+	{ PTE_VALID, "valid" },
+	{ PTE_USER, "user" },
+	{ PTE_RDONLY, "rdonly" },
+	{ PTE_SHARED, "shared" },
+	{ PTE_AF, "af" },
+	{ PTE_NG, "ng" },
+	{ PTE_GP, "gp" },
+	{ PTE_DBM, "dbm" },
+	{ PTE_CONT, "cont" },
+	{ PTE_PXN, "pxn" },
+	{ PTE_UXN, "uxn" },
+	{ PTE_DIRTY, "dirty" },
+	{ PTE_SPECIAL, "special" },
+	{ }
+};
+
+/* The other types of memory are not for processes. */
+static inline const char *memory_type(u64 value)
+{
+	switch (value & PTE_ATTRINDX_MASK) {
+	case PTE_ATTRINDX(MT_NORMAL_TAGGED):
+		return "tagged";
+	case PTE_ATTRINDX(MT_NORMAL_NC):
+		return "nc";
+	case PTE_ATTRINDX(MT_DEVICE_nGnRE):
+	case PTE_ATTRINDX(MT_DEVICE_nGnRnE):
+		return "device";
+	}
+	return NULL;
+}
+
+static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
+				   enum level level)
+{
+	if (!leaf)
+		return add_words(buf, size, value, table_words);
+#ifdef CONFIG_ARM64_LPA2
+	/* A part of the physical address then. */
+	if (lpa2_is_enabled())
+		value &= ~PTE_SHARED;
+#endif
+	/* Marks an entry with a page that is not valid, on newer kernels. */
+	if (!(value & PTE_VALID))
+		value &= ~PTE_NG;
+	add_words(buf, size, value, leaf_words);
+	if (memory_type(value))
+		add_word(buf, size, memory_type(value));
+}
+
 #else
-#error "The suite knows the stacks and page tables of x86-64 only."
+#error "The suite knows the stacks and page tables of x86-64 and arm64 only."
 #endif
 
 /* ---- every architecture ----------------------------------------------- */
