@@ -175,8 +175,8 @@ struct page_facts {
 /**
  * struct walk - a virtual address and what its page tables say of it
  * @va: the address
- * @entry: the entries that were read, from the top; a level that this kernel
- *         folds into the one above repeats its entry
+ * @entry: the entries that were read, from the top; of levels that are folded
+ *         into one, each has that one's entry
  * @levels: how many
  * @verdict: where the address leads
  * @size: MAPPED: bytes that the last entry maps
@@ -206,18 +206,26 @@ struct walk {
 };
 
 /*
- * @copy is the local copy of the entry above: a folded level's *_offset() gives
- * it back as its own entry.
+ * A level that is folded into another one repeats its entry. Mostly that is the
+ * level below, whose *_offset() then gives the entry above as its own, or
+ * @copy, which is the local copy of that. Where arm64 folds at run time it is
+ * the level above: the one table is that of the level below. No table shares
+ * its page with the next one down.
  */
 static inline void walk_step(struct walk *walk, const void *entry,
 			     const void *copy, u64 value, unsigned int index)
 {
-	struct entry *step = &walk->entry[walk->levels++];
+	unsigned long address = (unsigned long)entry;
+	int i = walk->levels++;
+	struct entry *steps = walk->entry;
 
-	if (entry == copy)
-		*step = step[-1];
-	else
-		*step = (struct entry){ (unsigned long)entry, index, value };
+	if (i && (entry == copy || address == steps[i - 1].address)) {
+		steps[i] = steps[i - 1];
+		return;
+	}
+	steps[i] = (struct entry){ address, index, value };
+	for (; i && !((steps[i - 1].address ^ address) & PAGE_MASK); i--)
+		steps[i - 1] = steps[i];
 }
 
 static inline void walk_ends_at(struct walk *walk, unsigned long pfn,
@@ -322,7 +330,8 @@ static inline void walk_levels(struct mm_struct *mm, struct vm_area_struct *vma,
 		return walk_ends_absent(walk);
 	p4dp = p4d_offset_lockless(pgdp, pgd, va);
 	p4d = READ_ONCE(*p4dp);
-	walk_step(walk, p4dp, &pgd, p4d_val(p4d), p4d_index(va));
+	/* Where this level is folded, not every kernel has a p4d_index(). */
+	walk_step(walk, p4dp, &pgd, p4d_val(p4d), offset_in_page(p4dp) / sizeof(p4d));
 	if (!p4d_present(p4d))
 		return walk_ends_absent(walk);
 	walk_pud(vma, p4dp, p4d, walk);
