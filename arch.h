@@ -3,6 +3,7 @@
  * arch.h - the one file that knows there is more than one architecture
  *
  *	saved_sp()		where on its stack a task left the CPU
+ *	pte_size()		how much a PTE maps
  *	entry_protnone()	is a page's entry one that keeps its owner out?
  *	decode_entry()		an entry's flags in words
  *
@@ -47,6 +48,11 @@ static inline void add_words(char *buf, size_t size, u64 bits, const struct word
 static inline unsigned long saved_sp(const struct task_struct *task)
 {
 	return READ_ONCE(task->thread.sp);
+}
+
+static inline unsigned long pte_size(pte_t pte)
+{
+	return PAGE_SIZE;
 }
 
 /* The bit is GLOBAL in an accessible page. */
@@ -107,6 +113,12 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 static inline unsigned long saved_sp(const struct task_struct *task)
 {
 	return READ_ONCE(task->thread.cpu_context.sp);
+}
+
+/* What CONT joins are pages of their own, with an entry each. */
+static inline unsigned long pte_size(pte_t pte)
+{
+	return PAGE_SIZE;
 }
 
 /*
@@ -179,8 +191,76 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 		add_word(buf, size, memory_type(value));
 }
 
+#elif defined(CONFIG_RISCV) && defined(CONFIG_64BIT)
+/* ---- riscv64 ---------------------------------------------------------- */
+
+static inline unsigned long saved_sp(const struct task_struct *task)
+{
+	return READ_ONCE(task->thread.sp);
+}
+
+/* Svnapot: one page of 16 small ones' size, in 16 entries that are the same. */
+static inline unsigned long pte_size(pte_t pte)
+{
+	if (has_svnapot() && pte_napot(pte))
+		return napot_cont_size(napot_cont_order(pte));
+	return PAGE_SIZE;
+}
+
+/* The bit is GLOBAL in an accessible page. */
+static inline bool entry_protnone(u64 value)
+{
+	return (value & (_PAGE_PRESENT | _PAGE_PROT_NONE)) == _PAGE_PROT_NONE;
+}
+
+static const struct word entry_words[] = {
+	{ _PAGE_PRESENT, "present" },
+	{ _PAGE_READ, "read" },
+	{ _PAGE_WRITE, "write" },
+	{ _PAGE_EXEC, "exec" },
+	{ _PAGE_USER, "user" },
+	{ _PAGE_ACCESSED, "accessed" },
+	{ _PAGE_DIRTY, "dirty" },
+	{ }
+};
+
+static const struct word leaf_words[] = {
+	{ _PAGE_GLOBAL, "global" },
+	{ }
+};
+
+static const struct word soft_words[] = {
+	{ _PAGE_SPECIAL, "special" },
+	{ }
+};
+
+/* Bits that each CPU's vendor has put elsewhere: they are known at run time. */
+static inline const char *memory_type(u64 value)
+{
+	u64 type = value & _PAGE_MTMASK;
+
+	if (type && type == _PAGE_NOCACHE)
+		return "nocache";
+	return type && type == _PAGE_IO ? "io" : NULL;
+}
+
+static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
+				   enum level level)
+{
+	add_words(buf, size, value, entry_words);
+	if (!leaf)
+		return;
+	if (!entry_protnone(value))
+		add_words(buf, size, value, leaf_words);
+	add_words(buf, size, value, soft_words);
+	if (level == LEVEL_PTE && pte_size(__pte(value)) > PAGE_SIZE)
+		add_word(buf, size, "napot");
+	if (memory_type(value))
+		add_word(buf, size, memory_type(value));
+}
+
 #else
-#error "The suite knows the stacks and page tables of x86-64 and arm64 only."
+#error "The suite knows the stacks and page tables of x86-64, arm64 and riscv64 only."
 #endif
 
 /* ---- every architecture ----------------------------------------------- */

@@ -15,6 +15,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/percpu_counter.h>
+#include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -116,6 +117,32 @@ typedef swp_entry_t softleaf_t;
 #else
 #define softleaf_is_poison_marker(entry)	false
 #endif
+#endif
+
+/*
+ * p4d_offset(), pud_offset() on riscv64: out of line since v6.8, edf955647269
+ * ("riscv: Use accessors to page table entries instead of direct dereference"),
+ * but not for modules; still so in v7.3. Needed for what is behind them: the
+ * lockless ones, which go on from a local copy of the entry above. Can go when
+ * they are exported.
+ */
+#if defined(CONFIG_RISCV) && defined(CONFIG_64BIT)
+static inline p4d_t *lkm_p4d_offset(pgd_t *pgd, unsigned long address)
+{
+	return pgtable_l5_enabled ? pgd_pgtable(*pgd) + p4d_index(address) :
+				    (p4d_t *)pgd;
+}
+
+static inline pud_t *lkm_pud_offset(p4d_t *p4d, unsigned long address)
+{
+	return pgtable_l4_enabled ? p4d_pgtable(*p4d) + pud_index(address) :
+				    (pud_t *)p4d;
+}
+
+#undef p4d_offset_lockless
+#undef pud_offset_lockless
+#define p4d_offset_lockless(pgdp, pgd, address) lkm_p4d_offset(&(pgd), address)
+#define pud_offset_lockless(p4dp, p4d, address) lkm_pud_offset(&(p4d), address)
 #endif
 
 /*

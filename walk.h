@@ -266,9 +266,9 @@ static inline void walk_ends_absent(struct walk *walk)
 }
 
 /*
- * A 1 GB page. On x86 pud_present() is false for one with PROT_NONE, which only
- * hugetlb can make; and where a PROT_NONE leaf is not called a leaf, it is no
- * good table either.
+ * A 1 GB page. On x86 and riscv pud_present() is false for one with PROT_NONE,
+ * which only hugetlb can make; and where a PROT_NONE leaf is not called a leaf,
+ * it is no good table either.
  */
 static inline bool pud_is_page(struct vm_area_struct *vma, pud_t pud)
 {
@@ -310,7 +310,7 @@ static inline void walk_pud(struct vm_area_struct *vma, p4d_t *p4dp, p4d_t p4d,
 	pte = READ_ONCE(*ptep);
 	walk_step(walk, ptep, &pmd, pte_val(pte), pte_index(va));
 	if (pte_present(pte))
-		walk_ends_at(walk, pte_pfn(pte), PAGE_SIZE);
+		walk_ends_at(walk, pte_pfn(pte), pte_size(pte));
 	else
 		walk_ends_absent(walk);
 }
