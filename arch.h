@@ -3,6 +3,7 @@
  * arch.h - the one file that knows there is more than one architecture
  *
  *	saved_sp()		where on its stack a task left the CPU
+ *	user_address()		the address in a pointer of a process
  *	pte_size()		how much a PTE maps
  *	entry_protnone()	is a page's entry one that keeps its owner out?
  *	decode_entry()		an entry's flags in words
@@ -48,6 +49,11 @@ static inline void add_words(char *buf, size_t size, u64 bits, const struct word
 static inline unsigned long saved_sp(const struct task_struct *task)
 {
 	return READ_ONCE(task->thread.sp);
+}
+
+static inline unsigned long user_address(unsigned long address)
+{
+	return address;
 }
 
 static inline unsigned long pte_size(pte_t pte)
@@ -113,6 +119,12 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 static inline unsigned long saved_sp(const struct task_struct *task)
 {
 	return READ_ONCE(task->thread.cpu_context.sp);
+}
+
+/* The top byte of its pointers is the process's own to use, and no address. */
+static inline unsigned long user_address(unsigned long address)
+{
+	return untagged_addr(address);
 }
 
 /* What CONT joins are pages of their own, with an entry each. */
@@ -197,6 +209,11 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 static inline unsigned long saved_sp(const struct task_struct *task)
 {
 	return READ_ONCE(task->thread.sp);
+}
+
+static inline unsigned long user_address(unsigned long address)
+{
+	return address;
 }
 
 /* Svnapot: one page of 16 small ones' size, in 16 entries that are the same. */

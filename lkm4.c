@@ -38,6 +38,7 @@
 #include <linux/mm.h>
 #include <linux/page-flags.h>
 
+#include "arch.h"
 #include "report.h"
 #include "walk.h"
 
@@ -77,7 +78,7 @@ static int ask(struct facts *facts)
 		return -EINVAL;
 	}
 	err = param_number(&address, "address", 0, U64_MAX, &va);
-	facts->walk.va = va;
+	facts->walk.va = user_address(va);
 	return err ?: param_flag(&vmas, "vmas", true, &facts->list_vmas);
 }
 
