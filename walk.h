@@ -242,9 +242,14 @@ static inline void walk_ends_at(struct walk *walk, unsigned long pfn,
  */
 static inline void walk_ends_absent(struct walk *walk)
 {
-	pte_t pte = __pte(walk->entry[walk->levels - 1].value);
+	int last = walk->levels - 1;
+	pte_t pte = __pte(walk->entry[last].value);
 	softleaf_t entry;
 
+	/* The first of folded levels counts as present, whatever its entry says. */
+	while (last && walk->entry[last].address == walk->entry[last - 1].address)
+		last--;
+	walk->levels = last + 1;
 	walk->verdict = NOT_MAPPED;
 	if (pte_none(pte))
 		return;
