@@ -16,14 +16,19 @@
  * pointer, and the saved one is of no use. A zombie has no stack any more:
  * the addresses are 0 and the rest is unknown.
  *
- * From: task_struct: stack, thread.sp, on_cpu.
+ * From: task_struct: stack, on_cpu; the saved pointer: thread.sp on x86-64 and
+ *	riscv64, thread.cpu_context.sp on arm64.
  * Under: a reference to the task. It keeps the task_struct, but not the stack,
  *	and a module has no way to pin that (put_task_stack() is not exported;
  *	never take what you cannot put). So nothing on the stack is touched but by
  *	a copy that may fault, and task->stack is looked at again afterwards.
  * By hand: addresses have no other source in user space. tests/lkm3.py reads the
- *	guest's memory from outside and finds at SP + 48 the return address into
- *	__schedule() that switch_to() left there (x86-64).
+ *	guest's memory from outside and finds what switch_to() left on the stack
+ *	of a task that has run before: on x86-64 at SP + 48, on arm64 at SP + 8
+ *	the return address into __schedule() (on arm64 its upper bits may be a
+ *	signature of it: pointer authentication). On riscv64 that one is kept in
+ *	thread.ra; the first on the stack is into schedule(), at the end of
+ *	__schedule()'s frame.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

@@ -12,7 +12,7 @@
  *	VM START = 7f2886f76000 VM END = 7f2886f78000 | rw-p
  *	Number of VMAs = 157
  *	VALID PGD ADDRESS = ffff888004b267f8 | INDEX = 255 | ENTRY = 3fe74067 | present rw user accessed dirty
- *	... P4D, PUD, PMD, PTE: until an entry maps a page of 1 GB, 2 MB or 4 kB ...
+ *	... P4D, PUD, PMD, PTE: until an entry maps a page (1 GB, 2 MB, 4 kB) ...
  *	The virtual address 7f2878000abc maps to physical address 205018abc
  *	PAGE = 4 kB | pfn 205018 | refcount 2 | mapcount 1 | anon | dirty uptodate
  *	VMA = 7f2878000000-7f2878021000 rw-p [anon]
@@ -21,6 +21,10 @@
  * INVALID, and the line below it says why there is no physical address. An empty
  * entry is `not mapped`: never touched, dropped since, or only in the page
  * cache or shmem's swap; the table cannot tell.
+ *
+ * What the bits of an entry mean, and which sizes a page can have, depends on
+ * the architecture: see arch.h. On arm64 entries with the word `cont` make up
+ * one larger page for the TLB, but each maps its own part.
  *
  * From: mm_struct: pgd, VMAs; the page tables; struct page.
  * Under: a reference to the task, then to its mm; the mmap lock; for the tables
