@@ -82,9 +82,10 @@ static inline struct vm_area_struct *lkm_vma_next(struct lkm_vma_iterator *vmi)
 #endif
 
 /*
- * softleaf_*(), "an entry that is not none and not present": v6.19,
- * <linux/leafops.h>. Probed by its header, since 6.12.y got one stray macro
- * of it. Goes with 6.18. Of what it replaces, came
+ * softleaf_*(), "an entry that is not none and not present": v6.19, 68aa2fdbf57f
+ * ("mm: introduce leaf entry type and use to simplify leaf entry logic").
+ * Probed by its header, since 6.12.y got one stray macro of it. Goes with 6.18.
+ * Of what it replaces, came
  *	device-exclusive entries with v5.14, b756a3b5e7ea
  *	markers with v5.19, 679d10331910
  *	swapin errors with v5.19, 9f186f9e5fa9; a marker since v6.2, 15520a3f0469,
@@ -180,7 +181,7 @@ static inline int page_mappings(struct page *page)
 
 /*
  * folio_test_ksm() in place of PageKsm(): folios came in v5.17, the page
- * function went in v6.13. Goes with 5.16.
+ * function went in v6.13, b9a256352f3b ("mm: remove PageKsm()"). Goes with 5.16.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 17, 0)
 #define page_is_ksm(page)	PageKsm(page)
