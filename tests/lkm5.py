@@ -7,7 +7,7 @@ import collections
 import errno
 import re
 
-from suite import FIRST, FIVE_LEVELS, GuestTest
+from suite import FIRST, HIGH, GuestTest
 
 NAME = re.compile(r'PID: (\d+) \| PROCESS: (.*)')
 VMA = re.compile(r'VM START = ([0-9a-f]+) VM END = ([0-9a-f]+) '
@@ -239,7 +239,7 @@ class Lkm5(Sizes):
 class High(Sizes):
     """What only 5-level page tables have."""
 
-    paging = FIVE_LEVELS
+    paging = HIGH
 
     def test_high(self):
         """shows mappings above the first 128 TB"""

@@ -57,8 +57,8 @@ done 2>/dev/null
 '''
 
 # In which of a kernel's guests a class runs: that with the first kind of page
-# tables it has, each, or those whose tables have five levels.
-FIRST, EACH, FIVE_LEVELS = 'first', 'each', 'five levels'
+# tables it has, each, or those whose tables reach above the first 256 TB.
+FIRST, EACH, HIGH = 'first', 'each', 'high'
 
 Process = collections.namedtuple('Process', 'pid lines')
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 from cache import announce, cache, locked
+from machines import HOST
 
 TREE = Path(__file__).resolve().parents[2]
 SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.c')
@@ -22,7 +23,7 @@ HELPERS = ('pagemap', 'lazy_allocation')
 # would take pahole, and the guest has no use for it.
 VARIABLES = ('W=1', 'CONFIG_DEBUG_INFO_BTF_MODULES=')
 # This machine's compiler may be older than the one that built a kernel.
-OTHER_COMPILER = ('CC=gcc', 'KCFLAGS=-Wno-attributes',
+OTHER_COMPILER = ('KCFLAGS=-Wno-attributes',
                   'CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=')
 WARNING = re.compile(r'^\S+: warning:|^WARNING:', re.M)
 
@@ -94,13 +95,28 @@ def run(command, where):
         raise BuildError(f'{" ".join(command)}\n{output}')
 
 
-def compile_fixtures(copy):
+def compiler(kernel):
+    """The compiler for a kernel's architecture."""
+    return 'gcc' if kernel.arch == HOST else f'{kernel.machine.tuple}-gcc'
+
+
+def variables(kernel):
+    """What make is told of a kernel and of the compiler for it."""
+    told = [f'KDIR={kernel.build}', f'CC={compiler(kernel)}', *VARIABLES,
+            *OTHER_COMPILER]
+    if kernel.arch != HOST:
+        told += [f'ARCH={kernel.machine.kbuild}',
+                 f'CROSS_COMPILE={kernel.machine.tuple}-']
+    return told
+
+
+def compile_fixtures(copy, gcc):
     """Each fixture is one static program, with nothing to load at start."""
     for source in sorted(copy.glob('fixtures/*.c')):
         program = source.with_suffix('')
         if (not program.exists()
                 or program.stat().st_mtime <= source.stat().st_mtime):
-            run(['gcc', '-O2', '-Wall', '-static', '-pthread', '-o',
+            run([gcc, '-O2', '-Wall', '-static', '-pthread', '-o',
                  str(program), str(source)], copy)
 
 
@@ -121,7 +137,7 @@ def build(kernel):
     facts = fingerprint(kernel)
     with locked(copy.name):
         if not stamp.exists() or stamp.read_text() != facts:
-            announce(f'Building the modules for {kernel.release}')
+            announce(f'{kernel.name}: building for {kernel.release}')
             make_all(kernel, copy)
             stamp.write_text(facts)
     return Build(copy)
@@ -132,10 +148,9 @@ def make_all(kernel, copy):
     not say again what it said of a file that it has made."""
     try:
         copy_sources(copy)
-        run(['make', '--no-print-directory', f'KDIR={kernel.build}',
-             f'-j{len(os.sched_getaffinity(0))}', *VARIABLES,
-             *OTHER_COMPILER], copy)
-        compile_fixtures(copy)
+        run(['make', '--no-print-directory',
+             f'-j{len(os.sched_getaffinity(0))}', *variables(kernel)], copy)
+        compile_fixtures(copy, compiler(kernel))
     except BuildError:
         shutil.rmtree(copy)
         raise

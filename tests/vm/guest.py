@@ -21,15 +21,15 @@ import tempfile
 import time
 
 from cache import announce, cache, write_atomically
+from machines import HOST
 
 BOOT_SECONDS = 60
 PROBE_SECONDS = 8
 MOST_BOOTS = 4      # then there is no hope for the tests that are left
-PAGINGS = ('4-level', '5-level')
 
 # Whatever is wrong ends the guest at once, and with it QEMU (-no-reboot).
 # devkmsg: lines that tests write into the log must not be dropped.
-APPEND = ('console=ttyS0 loglevel=5 oops=panic panic=-1 panic_on_warn=1 '
+APPEND = ('loglevel=5 oops=panic panic=-1 panic_on_warn=1 '
           'softlockup_panic=1 hung_task_panic=1 printk.devkmsg=on')
 
 Result = collections.namedtuple('Result', 'status output')
@@ -45,16 +45,15 @@ class CommandFailed(Exception):
 
 def qemu_command(kernel, initramfs, paging, accel, append):
     """QEMU's command line as far as all guests have it in common."""
-    if paging not in PAGINGS:
-        raise ValueError(f'no such paging: {paging}')
-    # The PVH entry of a vmlinux saves the decompressor's seconds, and skips
-    # the code that would turn on 5-level paging and KASLR.
-    image = kernel.vmlinux if paging == '4-level' else kernel.vmlinuz
-    cpu = 'host' if accel == 'kvm' else 'max'
-    return ['qemu-system-x86_64', '-machine', 'q35', '-accel', accel,
-            '-cpu', cpu, '-kernel', str(image), '-initrd', str(initramfs),
-            '-append', append, '-nodefaults', '-no-user-config',
-            '-display', 'none', '-no-reboot']
+    machine, tables = kernel.machine, kernel.machine.tables[paging]
+    cpu = tables.cpu
+    if accel == 'kvm':
+        cpu = cpu.replace('max', 'host')
+    append = f'console={machine.console} {tables.append} {append}'
+    return [machine.qemu, *machine.options, '-accel', accel, '-cpu', cpu,
+            '-kernel', str(kernel.path / tables.image),
+            '-initrd', str(initramfs), '-append', append,
+            '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot']
 
 
 class Qmp:
@@ -88,15 +87,15 @@ class MonitorError(Exception):
 class Guest:
     """One guest, from `with` to its end.
 
-    paging is '4-level' or '5-level'; append is added to the kernel's command
-    line. A guest that died can be booted again.
+    paging is one of the kernel's kinds of guests; append is added to its
+    command line. A guest that died can be booted again.
     """
 
-    def __init__(self, kernel, initramfs, paging='4-level', memory='1G',
+    def __init__(self, kernel, initramfs, paging=None, memory='1G',
                  cpus=2, append='', accel=None):
         self.kernel = kernel
         self.initramfs = initramfs
-        self.paging = paging
+        self.paging = paging = paging or kernel.guests[0]
         self.memory = memory
         self.cpus = cpus
         self.append = append
@@ -118,13 +117,26 @@ class Guest:
 
     # --- life and death ---
 
-    def boot(self, limit=BOOT_SECONDS):
-        """Start, and wait until commands are answered."""
+    def boot(self):
+        """Start, and wait until commands are answered.
+
+        A kernel that does not come up has seen nothing of ours yet. Emulated,
+        some crash now and then while they patch their own code: that is said,
+        and tried once more.
+        """
         self.stop()
         if self.boots == MOST_BOOTS:
             raise GuestDied(f'the guest died {self.boots} times; no more tests '
                             'are run in it')
         self.boots += 1
+        try:
+            self.start(BOOT_SECONDS)
+        except GuestDied as error:
+            announce(f'{self.kernel.name}: booting it again, for {error}')
+            self.start(BOOT_SECONDS)
+
+    def start(self, limit):
+        """Start QEMU, and wait so many seconds for the guest to be ready."""
         # pylint: disable=consider-using-with
         self.directory = tempfile.TemporaryDirectory(dir=cache('run'))
         self.agent, agent_end = socket.socketpair()
@@ -287,13 +299,13 @@ class Stopped:
 
 # --- which accelerator -------------------------------------------------------
 
-def accelerator(kernel, initramfs, paging='4-level'):
+def accelerator(kernel, initramfs, paging):
     """'kvm' where it really works, else 'tcg'.
 
     /dev/kvm proves nothing: inside some virtual machines it opens, and guests
     hang or abort. So a guest is booted, once for each boot of the host.
     """
-    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+    if kernel.arch != HOST or not os.access('/dev/kvm', os.R_OK | os.W_OK):
         return 'tcg'
     cpuinfo = Path('/proc/cpuinfo').read_text()
     if paging == '5-level' and not re.search(r'^flags.* la57\b', cpuinfo, re.M):
@@ -318,7 +330,7 @@ def kvm_works(kernel, initramfs, paging):
     """Whether a guest comes up under KVM in reasonable time."""
     guest = Guest(kernel, initramfs, paging, accel='kvm')
     try:
-        guest.boot(PROBE_SECONDS)
+        guest.start(PROBE_SECONDS)
         return guest.run('true', PROBE_SECONDS).status == 0
     except GuestDied:
         return False

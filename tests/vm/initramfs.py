@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's userland: busybox, and the host's own ps, top, kmod and so on.
+"""The guest's userland: busybox, and the real ps, top, kmod and so on.
 
-Tests compare the modules with what the real procps says, so its programs come
-from the host with the libraries that they are linked with; busybox fills in
-what is left.
+Tests compare the modules with what the real procps says, so its programs are
+the host's own, with the libraries that they are linked with; for a foreign
+architecture they come from Debian's packages. busybox fills in what is left.
 """
 
 from pathlib import Path
@@ -11,8 +11,11 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 
-from cache import write_atomically
+from apt import Apt, unpack
+from cache import announce, cache, locked, write_atomically
+from machines import HOST
 
 HERE = Path(__file__).resolve().parent
 
@@ -21,6 +24,11 @@ PROGRAMS = ('bash', 'dash', 'dmesg', 'env', 'free', 'kmod', 'nice', 'nohup',
             'pmap', 'ps', 'setsid', 'timeout', 'top', 'watch', 'xargs')
 LINKS = {'sh': 'dash', **dict.fromkeys(
     ('depmod', 'insmod', 'lsmod', 'modinfo', 'modprobe', 'rmmod'), 'kmod')}
+# Where these are, on a foreign architecture, and in which release of Debian.
+PACKAGES = ('bash', 'busybox-static', 'coreutils', 'dash', 'findutils', 'kmod',
+            'procps', 'util-linux')
+RELEASE = 'trixie'
+
 DIRECTORIES = ('dev', 'lkm', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/bin',
                'home/user', 'etc')
 TERMINALS = ('d/dumb', 'l/linux', 's/screen', 's/screen-256color', 't/tmux',
@@ -85,24 +93,81 @@ def _padded(data):
     return data + bytes(-len(data) % 4)
 
 
-def which(program):
-    """Path of a host's program, also of one that is for root only."""
-    path = shutil.which(program, path='/usr/bin:/bin:/usr/sbin:/sbin')
-    if path is None:
+class Userland:
+    """A Debian system to take programs from: this one, or an unpacked one."""
+
+    def __init__(self, root, machine):
+        self.root = Path(root)
+        self.machine = machine
+
+    def which(self, program):
+        """Path of a program, also of one that is for root only."""
+        for where in ('usr/bin', 'bin', 'usr/sbin', 'sbin'):
+            path = self.root / where / program
+            if path.is_file():
+                return path
         raise FileNotFoundError(f'{program} is not installed')
-    return path
+
+    def libraries(self, programs):
+        """{place in the guest: file} of the shared libraries, with the loader,
+        that programs need."""
+        found, left = {}, list(programs)
+        while left:
+            path = left.pop()
+            for name in needed(path):
+                where, library = self._library(name)
+                if where not in found:
+                    found[where] = library
+                    left.append(library)
+        return found
+
+    def _library(self, name):
+        """Where the guest is to have a library, and the file. A loader is named
+        with its path, all others without."""
+        places = [f'usr{name}'] if name.startswith('/') else [
+            f'usr/lib/{self.machine.tuple}/{name}', f'usr/lib/{name}']
+        for place in places:
+            # Merged /usr or not: /lib/x and /usr/lib/x are one file.
+            for path in self.root / place, self.root / place[len('usr/'):]:
+                if path.is_file():
+                    return place, path
+        raise FileNotFoundError(f'there is no {name} in {self.root}')
 
 
-def libraries(programs):
-    """The shared libraries, with the loader, that programs need."""
-    # ldd fails for a static program, which needs none.
-    text = subprocess.run(['ldd', *map(str, programs)], text=True, check=False,
+def needed(path):
+    """What the loader must find for a program or library; for a static program
+    that is nothing."""
+    text = subprocess.run(['readelf', '-ld', str(path)], text=True, check=True,
                           stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL).stdout
-    return set(re.findall(r'(/\S+) \(0x', text))
+    return re.findall(r'(?:program interpreter: |\(NEEDED\).*\[)([^\]]+)\]', text)
 
 
-def add_system(archive):
+def foreign(arch):
+    """A system of another architecture, unpacked into the cache."""
+    root = cache('userland') / f'{RELEASE}-{arch}'
+    with locked('userland'):
+        if not root.exists():
+            announce(f'{arch}: downloading the programs of its guests')
+            apt = Apt((RELEASE,), arch, native=arch)
+            apt.update()
+            with tempfile.TemporaryDirectory(dir=root.parent) as work:
+                tree = Path(work, 'tree')
+                tree.mkdir()
+                for deb in apt.closure(PACKAGES):
+                    unpack(deb, tree)
+                tree.rename(root)
+            shutil.rmtree(apt.state / 'archives')
+    return root
+
+
+def userland_of(kernel):
+    """Where a kernel's guests have their programs from."""
+    root = '/' if kernel.arch == HOST else foreign(kernel.arch)
+    return Userland(root, kernel.machine)
+
+
+def add_system(archive, userland):
     """The directories, texts and programs of every guest."""
     archive.directory('tmp', 0o1777)
     for name in DIRECTORIES:
@@ -116,7 +181,7 @@ def add_system(archive):
     archive.program('init', HERE / 'init')
     archive.file('usr/bin/sudo', SUDO.encode(), 0o755)
     for name in PROGRAMS:
-        archive.program(f'usr/bin/{name}', which(name))
+        archive.program(f'usr/bin/{name}', userland.which(name))
     for name, target in LINKS.items():
         archive.link(f'usr/bin/{name}', target)
 
@@ -130,32 +195,23 @@ def add_terminals(archive):
                 archive.file(f'usr/share/terminfo/{name}', path.read_bytes())
 
 
-def add_busybox(archive):
-    """busybox and a link for each applet that no real program stands for."""
-    busybox = which('busybox')
-    archive.program('usr/bin/busybox', busybox)
-    applets = subprocess.run([busybox, '--list'], text=True, check=True,
+def add_busybox(archive, userland):
+    """busybox and a link for each applet that no real program stands for. The
+    host's says which these are: a foreign one cannot be asked."""
+    archive.program('usr/bin/busybox', userland.which('busybox'))
+    applets = subprocess.run(['busybox', '--list'], text=True, check=True,
                              stdout=subprocess.PIPE).stdout.split()
     for name in applets:
         archive.link(f'usr/bin/{name}', 'busybox')
 
 
-def add_libraries(archive, programs):
-    """What the programs are linked with."""
-    for path in sorted(libraries(programs)):
-        # Merged /usr: /lib/x and /usr/lib/x are one file.
-        name = path.lstrip('/')
-        if not name.startswith('usr/'):
-            name = f'usr/{name}'
-        archive.program(name, path)
-
-
 def make_initramfs(kernel, build):
     """Write the guest's userland for a kernel and a build; its path."""
     archive = Archive()
-    add_system(archive)
+    userland = userland_of(kernel)
+    add_system(archive, userland)
     add_terminals(archive)
-    add_busybox(archive)
+    add_busybox(archive, userland)
     for path in sorted(kernel.root.glob('lib/modules/*/*')):
         name = path.relative_to(kernel.root)
         archive.file(f'usr/{name}', path.read_bytes())
@@ -163,7 +219,9 @@ def make_initramfs(kernel, build):
         archive.file(f'lkm/{path.name}', path.read_bytes())
     for path in build.programs:
         archive.program(f'lkm/{path.relative_to(build.path)}', path)
-    add_libraries(archive, [which(name) for name in PROGRAMS] + build.programs)
+    programs = [userland.which(name) for name in PROGRAMS] + build.programs
+    for name, path in sorted(userland.libraries(programs).items()):
+        archive.program(name, path)
     path = build.path / 'initramfs.cpio'
     write_atomically(path, archive.content())
     return path

@@ -8,7 +8,7 @@ the distribution's stock one, and those that are listed in the file `kernels`.
 The directory holds
 
     vmlinuz         the kernel as the distribution ships it
-    vmlinux         the same one unpacked: boots faster, through QEMU's PVH entry
+    vmlinux         amd64: the same unpacked; boots faster, by QEMU's PVH entry
     build/          the headers, to be used as KDIR=
     root/           the few modules the guest needs, as lib/modules/RELEASE/
 """
@@ -26,17 +26,19 @@ import sys
 import tempfile
 import time
 
+from apt import Apt, Unobtainable, apt_failed, unpack
 from cache import announce, cache, locked, write_atomically
+from machines import HOST, MACHINES
 
 DAY = 24 * 3600
 LOOK_AGAIN_AFTER = 7 * DAY
 
 # What a guest loads (virtio) or a test may want (zram, to swap to).
 GUEST_MODULES = ('virtio_pci', 'virtio_console', 'zram')
-MODULE_FILES = ('*/drivers/virtio/*', '*/drivers/char/virtio_console.ko*',
-                '*/drivers/block/zram/*', '*/mm/zsmalloc.ko*', '*/lib/842/*',
-                '*/lib/lz4/*', '*/lib/zstd/*', '*/crypto/*',
-                '*/modules.builtin*', '*/modules.order')
+IMAGE_FILES = ('*/vmlinuz*', './boot/vmlinux-*', '*/drivers/virtio/*',
+               '*/drivers/char/virtio_console.ko*', '*/drivers/block/zram/*',
+               '*/mm/zsmalloc.ko*', '*/lib/842/*', '*/lib/lz4/*', '*/lib/zstd/*',
+               '*/crypto/*', '*/modules.builtin*', '*/modules.order')
 
 # The packages that make up a kernel, among all that the metapackages need.
 # (An image is there twice where it is signed; without a signature in a package
@@ -44,143 +46,35 @@ MODULE_FILES = ('*/drivers/virtio/*', '*/drivers/char/virtio_console.ko*',
 KERNEL_PACKAGE = re.compile(
     r'linux-(image|binary|modules|headers|kbuild)-\d.*(?<!-unsigned)')
 
-# Where a kernel comes from: its suites, or none for those of this machine.
-Source = collections.namedtuple('Source', 'name tier flavour suites why')
+# Those of them that are not the kernel's architecture's own.
+SHARED_PACKAGE = re.compile(r'^linux-kbuild-|-common(-rt)?$')
+
+# Where a kernel comes from, and what it is run with. No suites: from those of
+# this machine. guests: kinds of page tables.
+Source = collections.namedtuple(
+    'Source', 'name tier arch flavour pages guests suites why')
 KERNELS = Path(__file__).with_name('kernels')
 
 # What kbuild's tools of a newer release are linked with.
 LIBRARIES = ('libc6', 'libelf1t64', 'zlib1g', 'libzstd1', 'libssl3t64')
 
 
-class KernelError(Exception):
-    """No kernel can be had; the message says why, in one line."""
-
-
 class Kernel:
-    """One unpacked kernel."""
+    """One unpacked kernel, of a source."""
 
-    def __init__(self, path):
+    def __init__(self, path, source):
         self.path = Path(path)
         self.release = self.path.name
-        self.vmlinuz = self.path / 'vmlinuz'
-        self.vmlinux = self.path / 'vmlinux'
+        self.name = source.name
+        self.arch = source.arch
+        self.guests = source.guests
         self.build = self.path / 'build'
         self.root = self.path / 'root'
 
     @property
-    def name(self):
-        """The release without the flavour: 6.1.0-56."""
-        return self.release.rpartition('-')[0]
-
-
-# --- apt, with a state of its own -------------------------------------------
-
-# Read after the system's own configuration, so that its proxies, sources and
-# keyrings hold. Only package lists are wanted, and no hook may run.
-APT_CONF = '''
-Dir::State::Lists "{state}/lists";
-Dir::Cache "{state}";
-Dir::Cache::archives "archives";
-Dir::Cache::pkgcache "pkgcache.bin";
-Dir::Cache::srcpkgcache "srcpkgcache.bin";
-APT::Sandbox::User "root";
-#clear APT::Architectures;
-APT::Architectures {{ "amd64"; }};
-#clear APT::Update;
-#clear DPkg::Post-Invoke;
-#clear Acquire::IndexTargets;
-Acquire::IndexTargets::deb::Packages {{
-    MetaKey "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages";
-    flatMetaKey "Packages";
-    ShortDescription "Packages";
-    Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages";
-    Optional "false";
-}};
-Acquire::Languages "none";
-Acquire::Retries "2";
-Acquire::http::Timeout "15";
-Acquire::https::Timeout "15";
-'''
-
-
-# And these for the packages of other releases than this machine's.
-APT_SUITES = '''
-Dir::Etc::SourceList "{state}/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-APT::Default-Release "{release}";
-'''
-KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
-
-
-class Apt:
-    """A distribution's packages, asked for without touching the host."""
-
-    def __init__(self, suites=()):
-        place = '+'.join(suites) or 'host'
-        state = cache('apt', place)
-        cache('apt', place, 'lists', 'partial')
-        cache('apt', place, 'archives', 'partial')
-        conf = APT_CONF.format(state=state)
-        if suites:
-            conf += APT_SUITES.format(state=state, release=suites[0])
-            write_atomically(state / 'sources.list', sources(suites).encode())
-        self.conf = state / 'apt.conf'
-        self.debs = cache('apt', place, 'debs')
-        write_atomically(self.conf, conf.encode())
-
-    def _command(self, tool, *args):
-        return [tool, '-c', str(self.conf), *args]
-
-    def _ask(self, *args):
-        return subprocess.run(self._command('apt-cache', *args), text=True,
-                              stdout=subprocess.PIPE, check=False).stdout
-
-    def update(self):
-        """Refresh the lists. A third party's broken source fails this
-        without mattering to us: what counts is what can be found after."""
-        subprocess.run(self._command('apt-get', 'update'),
-                       stdout=sys.stderr, check=False)
-
-    def kernel_packages(self, flavour):
-        """Names of the packages behind the metapackages."""
-        meta = [f'linux-image-{flavour}', f'linux-headers-{flavour}']
-        text = self._ask('depends', '--recurse', '--important', *meta)
-        names = {line.split()[-1] for line in text.splitlines()}
-        return sorted(filter(KERNEL_PACKAGE.fullmatch, names))
-
-    def size(self, packages):
-        """Bytes to download."""
-        text = self._ask('show', '--no-all-versions', *packages)
-        return sum(map(int, re.findall(r'^Size: (\d+)$', text, re.M)))
-
-    def download(self, packages):
-        """Fetch packages; what an earlier try left half done is resumed."""
-        subprocess.run(self._command('apt-get', 'download', *packages),
-                       stdout=sys.stderr, cwd=self.debs, check=True)
-        return sorted(self.debs.glob('*.deb'))
-
-
-def mirrors():
-    """(archive, security archive): where this machine has Debian from."""
-    uris = subprocess.run(
-        ['apt-get', 'indextargets', '--format', '$(REPO_URI)'], text=True,
-        stdout=subprocess.PIPE, check=True).stdout.split()
-    for uri in uris:
-        base, _, last = uri.rstrip('/').rpartition('/')
-        if last == 'debian':
-            security = f'{base}/debian-security/'
-            others = (uri for uri in uris if 'debian-security' in uri)
-            return uri, next(others, security)
-    raise KernelError("this machine's package sources name no mirror of Debian")
-
-
-def sources(suites):
-    """A sources.list for suites of Debian."""
-    archive, security = mirrors()
-    return ''.join(
-        f'deb [signed-by={KEYRING}] '
-        f"{security if suite.endswith('-security') else archive} {suite} main\n"
-        for suite in suites)
+    def machine(self):
+        """What guests of its architecture need."""
+        return MACHINES[self.arch]
 
 
 # --- unpacking ---------------------------------------------------------------
@@ -207,23 +101,8 @@ def extract_vmlinux(bzimage):
     start = (setup_sectors + 1) * 512 + offset
     vmlinux = decompressed(bzimage[start:start + length])
     if not vmlinux.startswith(b'\x7fELF'):
-        raise KernelError('vmlinuz is packed in a way that is not known here')
+        raise Unobtainable('vmlinuz is packed in a way that is not known here')
     return vmlinux
-
-
-def unpack(package, where):
-    """Unpack a package; of the image, a few files only."""
-    wanted = []
-    if re.match(r'linux-(image|binary|modules)-', package.name):
-        wanted = ['--wildcards', '*/vmlinuz*', *MODULE_FILES]
-    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', str(package)],
-                          stdout=subprocess.PIPE) as deb:
-        # tar complains of patterns that match nothing in this package.
-        subprocess.run(['tar', '-x', '-C', str(where), *wanted],
-                       stdin=deb.stdout, check=not wanted,
-                       stderr=subprocess.DEVNULL if wanted else None)
-    if deb.returncode:
-        raise KernelError(f'{package.name} cannot be unpacked')
 
 
 def point_headers_home(tree, home):
@@ -311,13 +190,16 @@ def give_libraries(apt, tree, home):
 def assemble(debs, tree, home, release):
     """Make a kernel's directory out of its packages."""
     for deb in debs:
-        unpack(deb, tree)
-    image = next(tree.glob('**/vmlinuz*'), None)
-    if image is None:
-        raise KernelError(f'the packages of {release} hold no kernel')
-    image.rename(tree / 'vmlinuz')
-    (tree / 'vmlinux').write_bytes(
-        extract_vmlinux((tree / 'vmlinuz').read_bytes()))
+        large = re.match(r'linux-(image|binary|modules)-', deb.name)
+        unpack(deb, tree, *(IMAGE_FILES if large else ()))
+    # Not any vmlinux: the headers of newer kernels have one to look things up.
+    images = [*tree.glob('**/vmlinuz*'), *tree.glob('boot/vmlinux-*')]
+    if not images:
+        raise Unobtainable(f'the packages of {release} hold no kernel')
+    images[0].rename(tree / 'vmlinuz')
+    content = (tree / 'vmlinuz').read_bytes()
+    if content[0x202:0x206] == b'HdrS':
+        (tree / 'vmlinux').write_bytes(extract_vmlinux(content))
     (tree / 'build').symlink_to(f'usr/src/linux-headers-{release}')
     point_headers_home(tree, home)
     keep_guest_modules(tree, release)
@@ -331,53 +213,67 @@ def host_source():
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)', text, re.M))
     flavour = {'debian': 'amd64', 'ubuntu': 'generic'}.get(release.get('ID'))
     if flavour is None:
-        raise KernelError('only Debian and Ubuntu kernels are known')
-    return Source('stock', 1, flavour, (), 'the one of this machine')
+        raise Unobtainable('only Debian and Ubuntu kernels are known')
+    return Source('stock', '-', HOST, flavour, '4k', ('4-level', '5-level'), (),
+                  'the one of this machine')
 
 
 def listed():
     """The kernels in the list, by name."""
-    rows = (line.split(None, 4) for line in KERNELS.read_text().splitlines()
+    rows = (line.split('\t') for line in KERNELS.read_text().splitlines()
             if line and not line.startswith('#'))
-    return {name: Source(name, int(tier), flavour, tuple(suites.split(',')), why)
-            for name, tier, flavour, suites, why in rows}
+    sources_of = (Source(*row) for row in rows)
+    return {source.name: source._replace(guests=tuple(source.guests.split(',')),
+                                         suites=tuple(source.suites.split(',')))
+            for source in sources_of}
 
 
 def source_of(name):
-    """The source of a kernel by its name; the stock one without."""
-    if not name:
+    """The source of a kernel, by its name."""
+    if name == 'stock':
         return host_source()
     if name not in listed():
-        raise KernelError(f"no kernel is called {name}; there are: "
+        raise Unobtainable(f"no kernel is called {name}; there are: "
                           f"{' '.join(listed())}")
     return listed()[name]
+
+
+def packages_of(apt, flavour):
+    """The packages of a flavour's newest kernel. kbuild's programs are to run
+    here, whatever they build for."""
+    meta = [f'linux-{kind}-{flavour}' for kind in ('image', 'headers')]
+    names = sorted(filter(KERNEL_PACKAGE.fullmatch, apt.behind(meta)))
+    return [name if SHARED_PACKAGE.search(name) else f'{name}:{apt.arch}'
+            for name in names]
 
 
 def release_of(packages):
     """6.1.0-56-amd64, from the name of its headers."""
     # The image's package is linux-image-RELEASE or linux-binary-RELEASE.
-    names = [re.sub('linux-(image|binary)-', '', name) for name in packages
-             if name.startswith(('linux-image-', 'linux-binary-'))]
-    if not names:
-        raise KernelError('no kernel is found in the package lists')
-    return names[0]
+    for name in packages:
+        match = re.match(r'linux-(image|binary)-([^:]+)', name)
+        if match:
+            return match[2]
+    return None
 
 
 def fetch(source):
     """Find, download and unpack the newest kernel of a source."""
-    announce(f'Looking for the {source.name} kernel in the package lists')
-    apt = Apt(source.suites)
-    apt.update()
-    packages = apt.kernel_packages(source.flavour)
+    announce(f'{source.name}: looking for it in the package lists')
+    apt = Apt(source.suites, source.arch)
+    said = apt.update()
+    packages = packages_of(apt, source.flavour)
     release = release_of(packages)
+    if not release:
+        raise apt_failed(said, f'linux-image-{source.flavour}, '
+                         f"{' or '.join(source.suites)}")
     home = cache('kernels') / release
     if home.is_dir():
-        return Kernel(home)
+        return Kernel(home, source)
     megabytes = apt.size(packages) // 10**6
-    announce(f'Downloading the kernel {release} and its headers '
-             f'({megabytes} MB)')
+    announce(f'{source.name}: downloading {release} ({megabytes} MB)')
     debs = apt.download(packages)
-    announce(f'Unpacking the kernel {release} into the cache')
+    announce(f'{source.name}: unpacking {release} into the cache')
     with tempfile.TemporaryDirectory(dir=cache('kernels'), prefix='.') as work:
         tree = Path(work, 'tree')
         (tree / 'libraries').mkdir(parents=True)
@@ -385,31 +281,32 @@ def fetch(source):
         give_libraries(apt, tree, home)
         tree.rename(home)
     shutil.rmtree(apt.debs)
-    return Kernel(home)
+    return Kernel(home, source)
 
 
-def remembered(note):
+def remembered(note, source):
     """The kernel that was found last, or None."""
     if not note.is_file():
         return None
     path = note.parent / note.read_text().strip()
-    return Kernel(path) if path.is_dir() else None
+    return Kernel(path, source) if path.is_dir() else None
 
 
-def kernel(name=None):
+def kernel(name='stock'):
     """A kernel to run guests with: from the cache while it is fresh, then
     looked for again, if there is a network."""
     source = source_of(name)
-    note = cache('kernels') / f'newest-{source.name}'
+    note = cache('kernels') / '-'.join(
+        ['newest', *source.suites, source.flavour])
     with locked('kernels'):
-        found = remembered(note)
+        found = remembered(note, source)
         if found and time.time() - note.stat().st_mtime < LOOK_AGAIN_AFTER:
             return found
         try:
             newest = fetch(source)
-        except (KernelError, subprocess.CalledProcessError) as error:
+        except Unobtainable:
             if not found:
-                raise KernelError(f'no kernel to be had: {error}') from error
+                raise
             announce(f'No newer kernel to be had; using {found.release}')
             tomorrow = time.time() - LOOK_AGAIN_AFTER + DAY
             os.utime(note, (tomorrow, tomorrow))
@@ -418,12 +315,12 @@ def kernel(name=None):
         return newest
 
 
-def kernel_or_exit(name=None):
+def kernel_or_exit(name='stock'):
     """As kernel(), for a command: one line that says why not, and out."""
     try:
         return kernel(name)
-    except KernelError as error:
-        return sys.exit(str(error))
+    except Unobtainable as error:
+        return sys.exit(f'no kernel to be had: {error}')
 
 
 if __name__ == '__main__':

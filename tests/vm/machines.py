@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the guests of each architecture need, by Debian's name for it.
+
+A kind of page tables is a processor that has it, the kernel image that uses it,
+and what to add to the kernel's command line. Foreign architectures are
+emulated, and built for by a cross compiler.
+"""
+
+import collections
+
+HOST = 'amd64'
+
+# packages: what tests/vm/setup installs for it; kbuild: the kernel's own name
+# for it; tuple: the compiler's; console: its serial port.
+Machine = collections.namedtuple(
+    'Machine', 'qemu options console kbuild tuple packages tables')
+Tables = collections.namedtuple('Tables', 'cpu image append')
+
+MACHINES = {
+    # The PVH entry of a vmlinux saves the decompressor's seconds, and skips the
+    # code that would turn on 5-level paging and KASLR.
+    'amd64': Machine(
+        'qemu-system-x86_64', ('-machine', 'q35'), 'ttyS0', 'x86',
+        'x86_64-linux-gnu', (),
+        {'4-level': Tables('max', 'vmlinux', ''),
+         '4-level+kaslr': Tables('max,la57=off', 'vmlinuz', ''),
+         '5-level': Tables('max', 'vmlinuz', '')}),
+    # Pointer authentication as the architecture has it is slow to emulate.
+    'arm64': Machine(
+        'qemu-system-aarch64', ('-machine', 'virt'), 'ttyAMA0', 'arm64',
+        'aarch64-linux-gnu',
+        ('qemu-system-arm', 'gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'),
+        {'48-bit': Tables('cortex-a57', 'vmlinuz', ''),
+         '52-bit': Tables('max,pauth-impdef=on', 'vmlinuz', '')}),
+    'riscv64': Machine(
+        'qemu-system-riscv64', ('-machine', 'virt'), 'ttyS0', 'riscv',
+        'riscv64-linux-gnu',
+        ('qemu-system-misc', 'gcc-riscv64-linux-gnu',
+         'libc6-dev-riscv64-cross'),
+        {'sv39': Tables('rv64,svnapot=true', 'vmlinuz', 'no4lvl'),
+         'sv48': Tables('rv64,svnapot=true', 'vmlinuz', 'no5lvl'),
+         'sv57': Tables('rv64,svnapot=true', 'vmlinuz', '')}),
+}
+
+# With these, a process has addresses above the first 256 TB.
+WIDE = ('5-level', '52-bit', 'sv57')

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Outcomes: printed as they come, counted, and drawn as a table at the end."""
+
+import collections
+import sys
+
+Outcome = collections.namedtuple('Outcome', 'title status detail')
+STATUSES = ('passed', 'failed', 'skipped')
+
+
+class Tap:
+    """Prints outcomes as TAP, and counts them by kernel and test file."""
+
+    def __init__(self):
+        self.counts = collections.defaultdict(collections.Counter)
+
+    def total(self, kernel=None):
+        """The counts of a kernel, or of all."""
+        return sum((counts for (name, _), counts in self.counts.items()
+                    if kernel in (None, name)), collections.Counter())
+
+    def show(self, kernel, name, outcome, where=''):
+        """Print one outcome with its number."""
+        self.counts[kernel, name][outcome.status] += 1
+        word = 'not ok' if outcome.status == 'failed' else 'ok'
+        place = ' '.join(filter(None, (kernel, where, name)))
+        line = f'{word} {sum(self.total().values())} - {place}: {outcome.title}'
+        if outcome.status == 'skipped':
+            line += f' # SKIP {outcome.detail}'
+        print(line)
+        if outcome.status == 'failed':
+            print('\n'.join(f'# {text}'
+                            for text in outcome.detail.splitlines()))
+        sys.stdout.flush()
+
+    def end(self):
+        """Print the plan, the table and the counts; whether all is well."""
+        total = self.total()
+        print(f'1..{sum(total.values())}')
+        print('\n'.join(f'# {line}' for line in self.table()))
+        print(in_words(total), flush=True)
+        return bool(total['passed']) and not total['failed']
+
+    def table(self):
+        """Kernels by test files, as lines of Markdown."""
+        kernels = list(dict.fromkeys(kernel for kernel, _ in self.counts))
+        names = sorted({name for _, name in self.counts})
+        rows = [['passed/failed/skipped', *names]]
+        for kernel in kernels:
+            rows.append([kernel] + [cell(self.counts.get((kernel, name)))
+                                    for name in names])
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ['| ' + ' | '.join(map(str.ljust, row, widths)) + ' |'
+                 for row in rows]
+        ruler = '| ' + ' | '.join('-' * width for width in widths) + ' |'
+        return [lines[0], ruler, *lines[1:]]
+
+
+def cell(counts):
+    """Passed, failed and skipped; `-` where nothing was run."""
+    if not counts:
+        return '-'
+    return '/'.join(str(counts[status]) for status in STATUSES)
+
+
+def in_words(counts):
+    """12 passed, 0 failed, 0 skipped."""
+    return ', '.join(f'{counts[status]} {status}' for status in STATUSES)
