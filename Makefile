@@ -13,7 +13,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test shell help
+.PHONY: all modules clean install uninstall demo test lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -36,6 +36,9 @@ demo: ## watch all five modules report, in a disposable guest
 
 test: ## prove them right, in guests (T=lkm4: one file; K=7.3 or K=all: other kernels)
 	@tests/vm/setup && tests/run $(K:%=--kernel=%) $(T)
+
+lint: ## hold the tree to its rules: portability, exports, taste (seconds, no guest)
+	@tests/lint_test && tests/lint
 
 shell: ## a root shell in a guest, with everything at hand
 	@tests/vm/setup && tests/vm/shell
