@@ -13,7 +13,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test lint shell help
+.PHONY: all modules clean install uninstall demo test test-all lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -34,8 +34,11 @@ clean: ## remove what make built
 demo: ## watch all five modules report, in a disposable guest
 	@tests/vm/setup && tests/vm/demo
 
-test: ## prove them right, in guests (T=lkm4: one file; K=7.3 or K=all: other kernels)
+test: ## prove them right, in guests (T=lkm4: one file; K=7.3-arm64, K=newest: one kernel)
 	@tests/vm/setup && tests/run $(K:%=--kernel=%) $(T)
+
+test-all: ## the same on every kernel in tests/vm/kernels, for the table in the README
+	@tests/vm/setup && tests/run --kernel=all --readme
 
 lint: ## hold the tree to its rules: portability, exports, taste (seconds, no guest)
 	@tests/lint_test && tests/lint
@@ -59,6 +62,6 @@ uninstall: ## remove what install put there
 	$(if $(DESTDIR),,depmod $(RELEASE))
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
 		while IFS="$$(printf '\t')" read -r verb text; do \
 			printf '  make %-10s %s\n' "$$verb" "$$text"; done

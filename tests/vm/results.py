@@ -41,19 +41,34 @@ class Tap:
         print(in_words(total), flush=True)
         return bool(total['passed']) and not total['failed']
 
-    def table(self):
+    def table(self, but=()):
         """Kernels by test files, as lines of Markdown."""
-        kernels = list(dict.fromkeys(kernel for kernel, _ in self.counts))
-        names = sorted({name for _, name in self.counts})
+        counts = {key: counts for key, counts in self.counts.items()
+                  if key[0] not in but}
+        kernels = list(dict.fromkeys(kernel for kernel, _ in counts))
+        names = sorted({name for _, name in counts})
         rows = [['passed/failed/skipped', *names]]
         for kernel in kernels:
-            rows.append([kernel] + [cell(self.counts.get((kernel, name)))
+            rows.append([kernel] + [cell(counts.get((kernel, name)))
                                     for name in names])
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ['| ' + ' | '.join(map(str.ljust, row, widths)) + ' |'
                  for row in rows]
         ruler = '| ' + ' | '.join('-' * width for width in widths) + ' |'
         return [lines[0], ruler, *lines[1:]]
+
+
+MARKS = '<!-- what make test-all found -->', '<!-- until here -->'
+
+
+def write_into(path, lines):
+    """Put lines between the two marks in a text."""
+    before, _, rest = path.read_text().partition(MARKS[0])
+    _, _, behind = rest.partition(MARKS[1])
+    if not behind:
+        raise ValueError(f'{path.name} lacks the marks for the table')
+    middle = ''.join(f'{line}\n' for line in lines)
+    path.write_text(f'{before}{MARKS[0]}\n{middle}{MARKS[1]}{behind}')
 
 
 def cell(counts):
