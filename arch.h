@@ -134,9 +134,8 @@ static inline unsigned long pte_size(pte_t pte)
 }
 
 /*
- * The process can neither read nor execute. The bit that marks such an entry is
- * another one since v6.10, 55564814a838 ("arm64/mm: Move PTE_PRESENT_INVALID to
- * overlay PTE_NG"); these two are the same on all kernels.
+ * The process can neither read nor execute. The kernel marks such an entry with
+ * a bit of its own, PTE_PRESENT_INVALID, which has moved; these two have not.
  */
 static inline bool entry_protnone(u64 value)
 {

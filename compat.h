@@ -5,7 +5,8 @@
  * The rest of the suite is written for the newest kernel. What an older one
  * lacks is supplied here under the name that upstream gave it; what upstream
  * never gave modules a name for is hidden here behind one of ours. Each shim
- * says which release and commit made it necessary, and when it can go.
+ * says which release and commit made it necessary, what is asked for, and with
+ * which kernel it can go. `make lint` reads that: docs/compat.md has the form.
  *
  * Oldest kernel served: 5.10.
  */
@@ -30,9 +31,7 @@
 
 /*
  * task->__state: v5.14, 2f064a59a11f ("sched: Change task_struct::state").
- * __task_state_index(): v5.18, fa2c3254d7cf ("sched/tracing: Don't re-read
- * p->state when emitting sched_switch event"). The kernels between the two
- * have the first but not the second. Both go with 5.17.
+ * Probe: version. Goes with 5.13.
  */
 static inline unsigned int task_run_state(const struct task_struct *task)
 {
@@ -43,6 +42,11 @@ static inline unsigned int task_run_state(const struct task_struct *task)
 #endif
 }
 
+/*
+ * __task_state_index(): v5.18, fa2c3254d7cf ("sched/tracing: Don't re-read
+ * p->state when emitting sched_switch event").
+ * Probe: version. Goes with 5.17.
+ */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 18, 0)
 static inline unsigned int lkm_task_state_index(unsigned int state,
 						unsigned int exit_state)
@@ -58,7 +62,7 @@ static inline unsigned int lkm_task_state_index(unsigned int state,
 /*
  * VMA_ITERATOR, for_each_vma(): v6.1, f39af05949a4 ("mm: add VMA iterator").
  * Before, the mappings were a list and a tree that find_vma() looks through.
- * Goes with 6.0.
+ * Probe: VMA_ITERATOR. Goes with 6.0.
  */
 #ifndef VMA_ITERATOR
 struct lkm_vma_iterator {
@@ -82,14 +86,10 @@ static inline struct vm_area_struct *lkm_vma_next(struct lkm_vma_iterator *vmi)
 #endif
 
 /*
- * softleaf_*(), "an entry that is not none and not present": v6.19, 68aa2fdbf57f
- * ("mm: introduce leaf entry type and use to simplify leaf entry logic").
- * Probed by its header, since 6.12.y got one stray macro of it. Goes with 6.18.
- * Of what it replaces, came
- *	device-exclusive entries with v5.14, b756a3b5e7ea
- *	markers with v5.19, 679d10331910
- *	swapin errors with v5.19, 9f186f9e5fa9; a marker since v6.2, 15520a3f0469,
- *	called "poisoned" since v6.6, af19487f00f3
+ * softleaf_*(): v6.19, 68aa2fdbf57f ("mm: introduce leaf entry type and use to
+ * simplify leaf entry logic"). What an entry says that is not none and not
+ * present. 6.12.y got one stray macro of it, so the header is asked for.
+ * Probe: <linux/leafops.h>. Goes with 6.18.
  */
 #if !__has_include(<linux/leafops.h>)
 typedef swp_entry_t softleaf_t;
@@ -99,18 +99,35 @@ typedef swp_entry_t softleaf_t;
 #define softleaf_is_hwpoison(entry)		is_hwpoison_entry(entry)
 #define softleaf_is_device_private(entry)	is_device_private_entry(entry)
 
+/*
+ * is_device_exclusive_entry(): v5.14, b756a3b5e7ea ("mm: device exclusive memory
+ * access").
+ * Probe: version. Goes with 5.13.
+ */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0)
 #define softleaf_is_device_exclusive(entry)	false
 #else
 #define softleaf_is_device_exclusive(entry)	is_device_exclusive_entry(entry)
 #endif
 
+/*
+ * is_pte_marker_entry(): v5.19, 679d10331910 ("mm: introduce PTE_MARKER swap
+ * entry").
+ * Probe: PTE_MARKER_MASK. Goes with 5.18.
+ */
 #ifdef PTE_MARKER_MASK
 #define softleaf_is_marker(entry)		is_pte_marker_entry(entry)
 #else
 #define softleaf_is_marker(entry)		false
 #endif
 
+/*
+ * is_poisoned_swp_entry(): v6.6, af19487f00f3 ("mm: make PTE_MARKER_SWAPIN_ERROR
+ * more general"). Since v5.19, 9f186f9e5fa9, there were errors of swapping in,
+ * since v6.2, 15520a3f0469, they are markers.
+ * Probe: PTE_MARKER_POISONED, SWP_SWAPIN_ERROR, PTE_MARKER_SWAPIN_ERROR.
+ * Goes with 6.5.
+ */
 #if defined(PTE_MARKER_POISONED)
 #define softleaf_is_poison_marker(entry)	is_poisoned_swp_entry(entry)
 #elif defined(SWP_SWAPIN_ERROR) || defined(PTE_MARKER_SWAPIN_ERROR)
@@ -121,11 +138,10 @@ typedef swp_entry_t softleaf_t;
 #endif
 
 /*
- * p4d_offset(), pud_offset() on riscv64: out of line since v6.8, edf955647269
- * ("riscv: Use accessors to page table entries instead of direct dereference"),
- * but not for modules; still so in v7.3. Needed for what is behind them: the
- * lockless ones, which go on from a local copy of the entry above. Can go when
- * they are exported.
+ * p4d_offset_lockless(), pud_offset_lockless(): v6.8, edf955647269 ("riscv: Use
+ * accessors to page table entries instead of direct dereference"). What riscv64
+ * has behind them is out of line since, and not for modules; still so in v7.3.
+ * Probe: CONFIG_RISCV, CONFIG_64BIT. Goes with none yet.
  */
 #if defined(CONFIG_RISCV) && defined(CONFIG_64BIT)
 static inline p4d_t *lkm_p4d_offset(pgd_t *pgd, unsigned long address)
@@ -147,8 +163,9 @@ static inline pud_t *lkm_pud_offset(p4d_t *p4d, unsigned long address)
 #endif
 
 /*
- * page->flags is one word, since v6.18 in a struct around it, 53fbef56e07d ("mm:
- * introduce memdesc_flags_t"). The cast goes with 6.17.
+ * page->flags: v6.18, 53fbef56e07d ("mm: introduce memdesc_flags_t"). One word,
+ * which has a struct around it since; the cast does for both.
+ * Probe: none. Goes with 6.17.
  */
 static inline unsigned long page_flags(const struct page *page)
 {
@@ -160,10 +177,12 @@ static inline unsigned long page_flags(const struct page *page)
  * @page: a page the caller holds a reference to
  *
  * What /proc/kpagecount shows: mappings of the page itself, and of the huge
- * page it is a part of. page_mapcount() did that until v6.2, cb67f4282bf9
- * ("mm,thp,rmap: simplify compound page mapcount handling"), brought the
- * simpler sum below; it is no longer there from v6.12 on. The first half
- * goes with 6.1.
+ * page it is a part of.
+ *
+ * page_mapcount(): v6.2, cb67f4282bf9 ("mm,thp,rmap: simplify compound page
+ * mapcount handling"). Since then it is the sum below, and from v6.12 on it is
+ * no longer there.
+ * Probe: version. Goes with 6.1.
  */
 static inline int page_mappings(struct page *page)
 {
@@ -180,10 +199,11 @@ static inline int page_mappings(struct page *page)
 }
 
 /*
- * folio_test_ksm() in place of PageKsm(): folios came in v5.17, the page
- * function went in v6.13, b9a256352f3b ("mm: remove PageKsm()"). Goes with 5.16.
+ * folio_test_ksm(): v6.13, b9a256352f3b ("mm: remove PageKsm()"). Before, the page
+ * itself was asked.
+ * Probe: version. Goes with 6.12.
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 17, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
 #define page_is_ksm(page)	PageKsm(page)
 #else
 #define page_is_ksm(page)	folio_test_ksm(page_folio(page))
@@ -192,8 +212,8 @@ static inline int page_mappings(struct page *page)
 /*
  * file_user_path(): v6.7, def3ae83da02 ("fs: store real path instead of fake
  * path in backing file f_path"). What a process mapped by a name on overlayfs
- * is another file below; before, that one carried the name itself. Goes with
- * 6.6.
+ * is another file below; before, that one carried the name itself.
+ * Probe: version. Goes with 6.6.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 #define file_user_path(file)	(&(file)->f_path)
@@ -210,16 +230,18 @@ static inline int page_mappings(struct page *page)
  *
  * Exact for a process that does not run meanwhile.
  *
- * Since v6.2, f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter"),
- * the exact value is the sum over the CPUs. (get_mm_counter_sum() says so in
- * one name, but came through stable backports: no version tells where it is.)
+ * mm->rss_stat: v6.2, f1a7941243c1 ("mm: convert mm's rss stats into
+ * percpu_counter"). The exact value is the sum over the CPUs since.
+ * (get_mm_counter_sum() says so in one name, but came through stable backports:
+ * no version tells where it is.)
  *
  * Before, each thread kept up to TASK_RSS_EVENTS_THRESH = 64 events to itself
  * (SPLIT_RSS_COUNTING), and the value is the shared counter and all of those.
  * The shared counter alone can be below 0. Threads of another process may use
  * the same mm (vfork, CLONE_VM): more users than we know of say so.
  *
- * Goes, with mm_counters_of_sharers(), with 6.1; always true then.
+ * Probe: version, SPLIT_RSS_COUNTING. Goes with 6.1. It is always true then, and
+ * mm_counters_of_sharers() goes, too.
  *
  * Return: whether that is all. If not, other processes' threads have a part,
  * and @count is without any thread's: see mm_counters_of_sharers().
