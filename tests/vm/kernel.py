@@ -8,7 +8,8 @@ the distribution's stock one, and those that are listed in the file `kernels`.
 The directory holds
 
     vmlinuz         the kernel as the distribution ships it
-    vmlinux         amd64: the same unpacked; boots faster, by QEMU's PVH entry
+    vmlinux         the same unpacked, of amd64 and where it can be: it boots
+                    faster, through QEMU's PVH entry
     build/          the headers, to be used as KDIR=
     root/           the few modules the guest needs, as lib/modules/RELEASE/
 """
@@ -99,10 +100,7 @@ def extract_vmlinux(bzimage):
     setup_sectors = bzimage[0x1f1] or 4
     offset, length = struct.unpack_from('<II', bzimage, 0x248)
     start = (setup_sectors + 1) * 512 + offset
-    vmlinux = decompressed(bzimage[start:start + length])
-    if not vmlinux.startswith(b'\x7fELF'):
-        raise Unobtainable('vmlinuz is packed in a way that is not known here')
-    return vmlinux
+    return decompressed(bzimage[start:start + length])
 
 
 def point_headers_home(tree, home):
@@ -199,7 +197,10 @@ def assemble(debs, tree, home, release):
     images[0].rename(tree / 'vmlinuz')
     content = (tree / 'vmlinuz').read_bytes()
     if content[0x202:0x206] == b'HdrS':
-        (tree / 'vmlinux').write_bytes(extract_vmlinux(content))
+        content = extract_vmlinux(content)
+        # Not where it is packed in LZ4, which nothing here unpacks.
+        if content.startswith(b'\x7fELF'):
+            (tree / 'vmlinux').write_bytes(content)
     (tree / 'build').symlink_to(f'usr/src/linux-headers-{release}')
     point_headers_home(tree, home)
     keep_guest_modules(tree, release)
