@@ -18,7 +18,7 @@ STEPS = ('start', 'malloc', 'read every page', 'write quarter 1',
          'write quarter 2', 'write quarter 3', 'write quarter 4',
          'touch a huge page', 'fork: parent', 'fork: child',
          'child wrote: parent', 'child wrote: child', 'MADV_DONTNEED', 'free')
-FIRST = ('start', 'fork: child')    # of each process: there is no change yet
+STARTS = ('start', 'fork: child')   # of each process: there is no change yet
 HUGE = 2048
 
 LINE = re.compile(r'(.{19}) +(\d+) +([+-]\d+) +(\d+) +([+-]\d+) +(\d+)  '
@@ -128,7 +128,7 @@ class LazyAllocation(GuestTest):
                              (row.vsz - old.vsz, row.rss - old.rss,
                               row.pss - old.pss), row.step)
             self.assertEqual(changes, expected.get(row.step, (0, 0)), row.step)
-            if row.step not in FIRST and (huge or 'huge' not in row.step):
+            if row.step not in STARTS and (huge or 'huge' not in row.step):
                 self.assertEqual((row.expected, row.held),
                                  (expected[row.step][1], 'held'))
             else:
