@@ -10,7 +10,8 @@ import re
 import shlex
 import time
 
-from suite import CLOSED_PIPE, FIRST, GuestTest, module_lines
+from suite import (CLOSED_PIPE, DMESG, FIRST, INSMOD, RMMOD, GuestTest,
+                   module_lines)
 
 HEADER = ('step,pid,vsz_kb,vsz_change_kb,rss_kb,rss_change_kb,'
           'expected_rss_change_kb,pss_kb,pss_change_kb,held')
@@ -64,7 +65,7 @@ class LazyAllocation(GuestTest):
             status=$?
             echo %%; cat /tmp/err
             echo %%; [ ! -e /tmp/csv ] || cat /tmp/csv
-            echo %%; dmesg -r -S
+            echo %%; {DMESG}
             exit $status''')
         printed, error, csv, log = output.split('%%\n', 3)
         table, _, chart = printed.partition('\n\n')
@@ -355,8 +356,8 @@ class LazyAllocation(GuestTest):
 
     def test_loaded(self):
         """says so when lkm5 is loaded already, and leaves it alone"""
-        self.guest.check('insmod lkm5.ko pid=1 log=0')
-        self.addCleanup(self.guest.check, 'rmmod lkm5')
+        self.guest.check(f'{INSMOD} lkm5.ko pid=1 log=0')
+        self.addCleanup(self.guest.check, f'{RMMOD} lkm5')
         status, output = self.guest.run('./lazy_allocation >/tmp/out 2>&1; '
                                         's=$?; cat /tmp/out; exit $s')
         self.assertEqual(status, 1)
@@ -517,7 +518,7 @@ class LazyAllocation(GuestTest):
             kill -KILL $pid
             wait $pid
             # It may have been killed with the module in.
-            ! grep -q '^lkm5 ' /proc/modules || rmmod lkm5''')
+            ! grep -q '^lkm5 ' /proc/modules || {RMMOD} lkm5''')
         for _ in range(50):
             if not self.guest.run(NOTHING_LEFT).status:
                 break

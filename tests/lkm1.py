@@ -9,7 +9,7 @@ import collections
 import itertools
 import re
 
-from suite import FIRST, GuestTest
+from suite import FIRST, INSMOD, RMMOD, GuestTest
 
 ROW = re.compile(r'PID: (\d+) \| PROCESS: (.*) \| STATE: (\d+) \((.)\)'
                  r' \| PPID: (\d+) \| THREADS: (\d+)( \| KERNEL)?')
@@ -229,13 +229,13 @@ class Lkm1(GuestTest):
     def test_pid_namespace(self):
         """shows a reader the processes of his pid namespace, by its pids"""
         output = self.guest.check(f'''
-            insmod lkm1.ko log=0
+            {INSMOD} lkm1.ko log=0
             # Not sh: busybox would run its own, and that its own ps.
             unshare --fork --pid --mount-proc dash -c '
                 fixtures/names >/dev/null &
                 until read -r stat </proc/2/stat; do :; done
                 {PS}; echo; cat /proc/lkm1; kill -KILL 2; true'
-            rmmod lkm1''')
+            {RMMOD} lkm1''')
         before, text = output.split('\n\n')
         rows, totals = self.parsed(text.splitlines())
         truth = {pid: ppid for (pid,), (ppid, _, name)

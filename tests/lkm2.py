@@ -4,7 +4,7 @@
 import collections
 import re
 
-from suite import FIRST, GuestTest
+from suite import FIRST, INSMOD, RMMOD, GuestTest
 
 ROW = re.compile(r'PID: (\d+) \| PROCESS: (.*) \| STATE: (\d+) \((.)\)'
                  r' \| HEAP: ([0-9A-F]+) \((\d+) kB\) \| ANON: (\d+) kB')
@@ -167,10 +167,10 @@ class Lkm2(GuestTest):
 
     def test_namespace(self):
         """shows a reader the processes of his pid namespace, by its pids"""
-        output = self.guest.check('''
-            insmod lkm2.ko log=0
+        output = self.guest.check(f'''
+            {INSMOD} lkm2.ko log=0
             unshare --fork --pid dash -c 'cat /proc/lkm2; true'
-            rmmod lkm2''')
+            {RMMOD} lkm2''')
         rows, largest = self.parsed(output.splitlines())
         self.assertEqual([(row.pid, row.name) for row in rows],
                          [(1, 'dash'), (2, 'cat')])

@@ -7,7 +7,7 @@ import collections
 import errno
 import re
 
-from suite import FIRST, HIGH, GuestTest
+from suite import FIRST, HIGH, INSMOD, RMMOD, GuestTest
 
 NAME = re.compile(r'PID: (\d+) \| PROCESS: (.*)')
 VMA = re.compile(r'VM START = ([0-9a-f]+) VM END = ([0-9a-f]+) '
@@ -71,8 +71,8 @@ class Sizes(GuestTest):
     def examine(self, pids):
         """What lkm5 and what /proc says of processes: a Size for each."""
         script = '\n'.join(f'pid={pid}\n{EXAMINE}' for pid in pids)
-        output = self.guest.check(f'insmod lkm5.ko log=0; {script} '
-                                  f'rmmod lkm5')
+        output = self.guest.check(f'{INSMOD} lkm5.ko log=0; {script} '
+                                  f'{RMMOD} lkm5')
         sizes = []
         for text in output.split('%%%\n')[:-1]:
             report, *truth = text.split('%%\n')

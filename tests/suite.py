@@ -35,25 +35,18 @@ INSMOD_SAYS = {errno.EINVAL: 'Invalid parameters',
 CLOSED_PIPE = ('rm -f /run/pipe; mkfifo /run/pipe; '
                'exec 4<>/run/pipe 5>/run/pipe 4<&-')
 
-# Wait until process $pid stands still; fail if it ends.
-WAIT_STOPPED = '''
-while read -r stat </proc/$pid/stat; do
-    case ${stat##*) } in
-    T*) exit 0 ;;
-    Z* | X*) break ;;
-    esac
-    usleep 2000
-done 2>/dev/null
-exit 1
-'''
+# kmod and the real dmesg take many times as long to start as these, under
+# emulation; they are for tests of what people see of them.
+INSMOD = 'fixtures/insmod'
+RMMOD = 'busybox rmmod'
+DMESG = 'busybox dmesg -r'
 
-# Kill the processes of session $pid, and wait until they have let go of their
-# memory: dead ones are of no account, whoever has yet to reap them.
-KILL_SESSION = '''
-kill -KILL -$pid
-until ! ps -s $pid -o stat= | grep -qv '^Z'; do
-    usleep 2000
-done 2>/dev/null
+# A guest that was just booted is made quick. Nobody waits long for a grace
+# period, as each rmmod does; and programs lie where they lay before, so that an
+# emulator finds what it has translated (`held` gives fixtures random addresses).
+QUICK = '''
+echo 1 >/sys/kernel/rcu_expedited
+echo 0 >/proc/sys/kernel/randomize_va_space
 '''
 
 # In which of a kernel's guests a class runs: that with the first kind of page
@@ -84,17 +77,20 @@ class Log:
         """Take a guest that was just booted as it is."""
         self.mark = None
         self.taint = TAINT_ALLOWED
+        self.guest.check(QUICK)
         self.complaints()
 
     def complaints(self):
         """What happened since the last look that may not happen."""
         last, self.mark = self.mark, f'canary {secrets.token_hex(8)}'
         output = self.guest.check(f'''
+            cd /sys/module
+            set -- lkm[0-9]*
+            [ -d "$1" ] || shift
             cat /proc/sys/kernel/tainted
-            loaded=$(grep -o '^lkm[0-9]*' /proc/modules)
-            echo $loaded
-            [ -z "$loaded" ] || rmmod $loaded
-            dmesg -r -S
+            echo "$*"
+            [ $# = 0 ] || {RMMOD} "$@"
+            {DMESG}
             echo {self.mark} >/dev/kmsg''')
         taint, loaded, log = output.split('\n', 2)
         new_taint = int(taint) & ~self.taint
@@ -144,7 +140,6 @@ class GuestTest(unittest.TestCase):
     guest = None
     log = None
     comparisons = 0
-    started = 0
 
     def run(self, result=None):
         """Run in a living guest, and look at what the test left behind."""
@@ -192,12 +187,12 @@ class GuestTest(unittest.TestCase):
         status, output = self.guest.run(f'''
             {around}
             echo {mark}; echo {mark} >/dev/kmsg
-            insmod {words(module, **parameters)} || exit
+            {INSMOD} {words(module, **parameters)} || exit
             echo {mark} >/dev/kmsg
             {around}
             echo {mark}
-            rmmod {module} || exit
-            dmesg -r -S''')
+            {RMMOD} {module} || exit
+            {DMESG}''')
         if status:
             self.fail(f'{words(module, **parameters)}: {output}')
         before, after, log = output.split(f'{mark}\n', 2)
@@ -220,10 +215,10 @@ class GuestTest(unittest.TestCase):
         """Load a module and return the lines of one read of its file."""
         parameters = {'log': 0, **parameters}
         status, output = self.guest.run(f'''
-            insmod {words(module, **parameters)} || exit
+            {INSMOD} {words(module, **parameters)} || exit
             cat /proc/{module}
             status=$?
-            rmmod {module} && exit $status''')
+            {RMMOD} {module} && exit $status''')
         if status:
             self.fail(f'{words(module, **parameters)}: {output}')
         return self.some(output.splitlines())
@@ -234,7 +229,7 @@ class GuestTest(unittest.TestCase):
         status, output = self.guest.run(f'''
             echo {mark} >/dev/kmsg
             insmod {words(module, **parameters)} && exit 100
-            dmesg -r -S | sed -n '/{mark}/,$p'
+            {DMESG} | sed -n '/{mark}/,$p'
             ! grep '^{module} ' /proc/modules''')
         if status:
             self.fail(f'insmod {words(module, **parameters)} went well')
@@ -250,27 +245,19 @@ class GuestTest(unittest.TestCase):
     def start(self, fixture, *arguments, keep=False):
         """Start a fixture; wait until it stops itself with SIGSTOP. It is
         killed when the test ends, unless it is to be kept for others."""
-        type(self).started += 1
-        output = f'/run/{fixture}.{self.started}'
-        # A session of its own: what it forks can then be found and killed.
-        command = shlex.join(['setsid', f'fixtures/{fixture}',
+        command = shlex.join(['fixtures/held', 'start', f'fixtures/{fixture}',
                               *map(str, arguments)])
-        pid = int(self.guest.check(f'{command} >{output} 2>&1 & echo $!'))
+        status, output = self.guest.run(command)
+        if status:
+            self.fail(f'the fixture ended instead of stopping: {output}')
+        pid, *lines = output.splitlines()
         if not keep:
             self.addCleanup(self._kill, pid)
-        return Process(pid, self._printed(pid, output))
-
-    def _printed(self, pid, output):
-        status, text = self.guest.run(f'pid={pid}; ({WAIT_STOPPED}) && '
-                                      f'cat {output}')
-        if status:
-            text = self.guest.run(f'cat {output}').output
-            self.fail(f'the fixture ended instead of stopping: {text}')
-        return text.splitlines()
+        return Process(int(pid), lines)
 
     def _kill(self, pid):
         if self.guest.running:
-            self.guest.check(f'pid={pid}\n{KILL_SESSION}')
+            self.guest.check(f'fixtures/held end {pid}')
 
 
 def _counting(name):
