@@ -9,10 +9,11 @@ with what /proc says of the same page.
 
 import collections
 import errno
+import itertools
 import re
 import struct
 
-from suite import GuestTest
+from suite import INSMOD, RMMOD, GuestTest
 
 PAGE = 4096
 SECRET = 16
@@ -159,7 +160,7 @@ class Lkm4(GuestTest):
             echo == {page.kind}
             cat /proc/lkm4''' for page in pages)
         output = self.guest.check(
-            f'insmod lkm4.ko log=0 vmas=0\n{ask}\nrmmod lkm4')
+            f'{INSMOD} lkm4.ko log=0 vmas=0\n{ask}\n{RMMOD} lkm4')
         parts = re.split(r'^== (.*)\n', output, flags=re.M)[1:]
         walks = {kind: Walk(self, text.splitlines())
                  for kind, text in zip(parts[::2], parts[1::2])}
@@ -311,18 +312,22 @@ class Lkm4(GuestTest):
 
     # --- against /proc ---
 
+    def read_words(self, path, numbers):
+        """The 64-bit words of a file that have these numbers."""
+        words = self.guest.check(
+            f"fixtures/words {path} {' '.join(map(str, numbers))}").split()
+        self.assertEqual(len(words), len(numbers))
+        return [int(word, 16) for word in words]
+
     def kpage(self, name, frames):
         """One number for each frame, from /proc/kpagecount or kpageflags."""
-        reads = '\n'.join(f'dd if=/proc/{name} bs=8 skip={frame} count=1 '
-                          '2>/dev/null | od -An -tx8' for frame in frames)
-        return [int(word, 16) for word in self.guest.check(reads).split()]
+        return self.read_words(f'/proc/{name}', frames)
 
     def pagemap(self, pages):
         """The entry of each page in /proc/PID/pagemap."""
-        reads = '\n'.join(
-            f'dd if=/proc/{page.pid}/pagemap bs=8 skip={page.address // PAGE} '
-            'count=1 2>/dev/null | od -An -tx8' for page in pages)
-        return [int(word, 16) for word in self.guest.check(reads).split()]
+        groups = itertools.groupby(pages, lambda page: page.pid)
+        return [entry for pid, group in groups for entry in self.read_words(
+            f'/proc/{pid}/pagemap', [page.address // PAGE for page in group])]
 
     def test_pagemap(self):
         """the kernel's own pagemap shows the same frames"""
