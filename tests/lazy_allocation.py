@@ -20,7 +20,6 @@ STEPS = ('start', 'malloc', 'read every page', 'write quarter 1',
          'touch a huge page', 'fork: parent', 'fork: child',
          'child wrote: parent', 'child wrote: child', 'MADV_DONTNEED', 'free')
 STARTS = ('start', 'fork: child')   # of each process: there is no change yet
-HUGE = 2048
 
 LINE = re.compile(r'(.{19}) +(\d+) +([+-]\d+) +(\d+) +([+-]\d+) +(\d+)  '
                   r'(.{12}) (held|FAILED|-)')
@@ -106,21 +105,32 @@ class LazyAllocation(GuestTest):
 
     # --- figures ---
 
-    def expected_changes(self, size, huge=HUGE):
+    @property
+    def page_kb(self):
+        """A page, in kB."""
+        return self.page >> 10
+
+    @property
+    def huge_kb(self):
+        """A huge page, in kB."""
+        return self.tables.span('PMD') >> 10
+
+    def expected_changes(self, size):
         """{step: (VSZ, RSS)}: the changes of a process, in kB."""
         part = (0, quarter(size))
+        page, huge = self.page_kb, self.huge_kb
         return {
-            'malloc': (size * 1024 + 4, 4), 'read every page': (0, 0),
+            'malloc': (size * 1024 + page, page), 'read every page': (0, 0),
             **{f'write quarter {n}': part for n in (1, 2, 3, 4)},
-            'touch a huge page': (2 * HUGE, huge), 'fork: parent': (0, 0),
+            'touch a huge page': (2 * huge, huge), 'fork: parent': (0, 0),
             'child wrote: parent': (0, 0), 'child wrote: child': (0, 0),
             'MADV_DONTNEED': (0, -size * 1024),
-            'free': (-size * 1024 - 4 - 2 * HUGE, -4 - huge)}
+            'free': (-size * 1024 - page - 2 * huge, -page - huge)}
 
-    def compare_changes(self, rows, size, huge=HUGE):
+    def compare_changes(self, rows, size):
         """Compare each change with what the size makes of it."""
         self.assertEqual(tuple(row.step for row in rows), STEPS)
-        last, expected = {}, self.expected_changes(size, huge)
+        last, expected = {}, self.expected_changes(size)
         for row in rows:
             old = last.get(row.pid, row)
             last[row.pid] = row
@@ -129,7 +139,7 @@ class LazyAllocation(GuestTest):
                              (row.vsz - old.vsz, row.rss - old.rss,
                               row.pss - old.pss), row.step)
             self.assertEqual(changes, expected.get(row.step, (0, 0)), row.step)
-            if row.step not in STARTS and (huge or 'huge' not in row.step):
+            if row.step not in STARTS:
                 self.assertEqual((row.expected, row.held),
                                  (expected[row.step][1], 'held'))
             else:
@@ -145,7 +155,7 @@ class LazyAllocation(GuestTest):
         by_step = {row.step: row for row in rows}
         slack = by_step['start'].rss
         half = size * 1024 // 2
-        for step, change in (('fork: parent', -half - HUGE // 2),
+        for step, change in (('fork: parent', -half - self.huge_kb // 2),
                              ('child wrote: parent', half),
                              ('child wrote: child', half)):
             self.assertLess(abs(by_step[step].pss_change - change), slack, step)
@@ -206,14 +216,15 @@ class LazyAllocation(GuestTest):
 
     def test_size(self):
         """--size is rounded up to four pages, and the figures follow it"""
-        for size, megabytes in (('8388600', 8), ('2097153', 2 + 16 / 1024)):
+        for size, kb in (('8388600', 8 << 10),
+                         ('2097153', (2 << 10) + 4 * self.page_kb)):
             run = self.lazy(f'--size {size} --step 4')
             self.assertEqual((run.status, run.error), (0, ''), size)
             malloc, read, write = run.rows[1:]
             self.assertEqual((malloc.vsz_change, malloc.rss_change),
-                             (int(megabytes * 1024) + 4, 4))
+                             (kb + self.page_kb, self.page_kb))
             self.assertEqual((read.vsz_change, read.rss_change), (0, 0))
-            self.assertEqual(write.rss_change, megabytes * 256)
+            self.assertEqual(write.rss_change, kb // 4)
             self.assertEqual({row.held for row in run.rows}, {'-', 'held'})
 
     def test_no_huge_page(self):
@@ -236,13 +247,13 @@ class LazyAllocation(GuestTest):
         run = self.lazy('--size 4M', 'LANG=C COLUMNS=80 MALLOC_PERTURB_=165')
         self.assertEqual(run.status, 1)
         changes = {row.step: row.rss_change for row in run.rows}
-        self.assertEqual(changes['malloc'], 4100)
+        self.assertEqual(changes['malloc'], 4096 + self.page_kb)
         self.assertEqual({row.step for row in run.rows if row.held == 'FAILED'},
                          {'malloc', *(f'write quarter {n}' for n in '1234')})
         self.assertEqual(run.summary, '7 of 12 expectations held, to the kB.')
         self.compare_table(run)
-        self.assertIn("'malloc' is off: RSS ANON +4100, FILE +0, SHMEM +0, "
-                      'SWAP +0 kB', run.error)
+        self.assertIn(f"'malloc' is off: RSS ANON +{4096 + self.page_kb}, FILE +0, "
+                      'SHMEM +0, SWAP +0 kB', run.error)
         self.assertEqual(len(run.error.splitlines()), 5)
 
     def test_forged(self):

@@ -13,7 +13,6 @@ MAX = re.compile(r'MAX HEAP USAGE BY PID = (\d+) -->'
 
 # Who has user memory: any thread will do, the first may have ended.
 USERS = 'grep -ls ^VmSize: /proc/[0-9]*/task/*/status'
-PAGE = 4096
 
 Row = collections.namedtuple('Row', 'pid name number letter heap anon')
 Fixture = collections.namedtuple('Fixture', 'pid start end')
@@ -96,9 +95,9 @@ class Lkm2(GuestTest):
             maps = self.guest.check(f'grep -F "[heap]" /proc/{heap.pid}/maps')
             start, end = (int(text, 16)
                           for text in maps.split()[0].split('-'))
-            self.assertEqual(start, heap.start & -PAGE)
-            self.assertEqual(end, -(-heap.end & -PAGE))
-        self.assertTrue(any(heap.end % PAGE for heap in heaps))
+            self.assertEqual(start, heap.start & -self.page)
+            self.assertEqual(end, -(-heap.end & -self.page))
+        self.assertTrue(any(heap.end % self.page for heap in heaps))
 
     def test_large(self):
         """shows a heap of more than 4 GiB in full, and as the largest"""

@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """lkm3 against memory itself: what lies at the stack pointer it prints.
 
-A task that is not on a CPU left its registers on its kernel stack when
-switch_to() took it off. On x86-64 they are a struct inactive_task_frame, whose
-last field, at SP + 48, is the address that the task will go on from: in
-__schedule(). The host reads it from outside the guest.
+A task that is not on a CPU left its stack behind when switch_to() took it off,
+and a return address lies on it at a place that is known. The host reads it from
+outside the guest.
+
+amd64: switch_to() saves registers there, as a struct inactive_task_frame. The
+last field, at SP + 48, is the address that the task will go on from, in
+__schedule().
+
+arm64: the registers are saved elsewhere, and SP is that of __switch_to(). Its
+frame begins with a frame record (AAPCS64): a pointer to the one above, and at
+SP + 8 the return address into __schedule(), which may be signed.
+
+riscv64: the stack pointer is that of __schedule() itself, which has lowered it
+by so much as its first instructions say. The word at the top of that is the
+return address into its caller, schedule().
 """
 
 import math
@@ -21,7 +32,19 @@ POINTERS = re.compile(
 USE = re.compile(r'STACK SIZE = (\d+) \| IN USE = (\d+|unknown) \| '
                  r'FREE = (\d+|unknown) \| END MAGIC = (intact|OVERRUN|unknown)')
 STACK_END_MAGIC = 0x57AC6E9D
-RETURN_ADDRESS = 48
+
+
+def stack_taken(code):
+    """How many bytes a function's first instructions take from a riscv's stack;
+    0 when there is no such instruction among them."""
+    for low, high in zip(code, code[1:]):
+        if low & 0xef83 == 0x6101:                      # c.addi16sp
+            number = (low >> 3 & 1 << 9 | low >> 2 & 1 << 4 | low << 1 & 1 << 6
+                      | low << 4 & 3 << 7 | low << 3 & 1 << 5)
+            return 1024 - number if number & 1 << 9 else 0
+        if low == 0x0113 and high & 0xf == 1:           # addi sp, sp, number
+            return 4096 - (high >> 4) if high & 0x8000 else 0
+    return 0
 
 
 class Stack:
@@ -47,15 +70,20 @@ class Lkm3(GuestTest):
         """The stack of a task, as /proc/lkm3 shows it."""
         return Stack(self, self.proc('lkm3', pid=pid))
 
-    def schedule(self):
-        """First and last address of __schedule(), which takes a while."""
-        if getattr(self.guest, 'schedule_of_boot', None) != self.guest.boots:
-            symbols = self.guest.check("grep -A1 ' __schedule$' /proc/kallsyms")
-            first, behind = [int(line.split()[0], 16)
-                             for line in symbols.splitlines()]
-            self.guest.schedule_of_boot = self.guest.boots
-            self.guest.schedule = range(first, behind)
-        return self.guest.schedule
+    def function(self, name):
+        """First and last address of a function; to read them takes a while."""
+        if getattr(self.guest, 'symbols_of_boot', None) != self.guest.boots:
+            self.guest.symbols_of_boot = self.guest.boots
+            text = self.guest.check(
+                "grep -E -A1 ' (__)?schedule$' /proc/kallsyms")
+            self.guest.symbols = text.replace('--\n', '').splitlines()
+        lines = self.guest.symbols
+        first, = [i for i, line in enumerate(lines)
+                  if line.split()[2] == name]
+        start, behind = [int(line.split()[0], 16)
+                         for line in lines[first:first + 2]]
+        self.assertGreater(behind, start)
+        return range(start, behind)
 
     def word(self, address):
         """A word of the guest's kernel memory, read from outside."""
@@ -64,16 +92,37 @@ class Lkm3(GuestTest):
     def assert_asleep(self, stack):
         """All that must hold of a task that is not on a CPU."""
         self.assertIsNone(stack.cpu)
-        self.assertEqual(stack.stack % 4096, 0)
+        self.assertEqual(stack.stack % self.page, 0)
         self.assertEqual(int(stack.free), stack.sp - stack.stack)
         self.assertEqual(int(stack.used) + int(stack.free), stack.size)
         self.assertGreater(int(stack.used), 0)
         self.assertEqual(stack.magic, 'intact')
         self.assertEqual(self.word(stack.stack), STACK_END_MAGIC)
-        self.assertIn(self.word(stack.sp + RETURN_ADDRESS), self.schedule())
+        getattr(self, f'assert_left_{self.guest.kernel.arch}')(stack)
+
+    def assert_left_amd64(self, stack):
+        """What switch_to() left: see the head of this file."""
+        self.assertIn(self.word(stack.sp + 48), self.function('__schedule'))
+
+    def assert_left_arm64(self, stack):
+        """The same."""
+        above = self.word(stack.sp)
+        self.assertIn(above, range(stack.sp + 16, stack.stack + stack.size))
+        signed = self.word(stack.sp + 8)
+        # A signature takes the place of bits that are all ones in the kernel.
+        address = signed | -1 << 48 & (1 << 64) - 1
+        self.assertIn(address, self.function('__schedule'))
+
+    def assert_left_riscv64(self, stack):
+        """The same."""
+        start = self.function('__schedule').start
+        code = self.guest.kernel_virtual(start, 32)
+        frame = stack_taken(struct.unpack('<16H', code))
+        self.assertGreater(frame, 0, code.hex())
+        self.assertIn(self.word(stack.sp + frame - 8), self.function('schedule'))
 
     def test_return_address(self):
-        """at SP + 48 lies the return address into __schedule()"""
+        """behind SP lies a return address into the scheduler"""
         names = ('still', 'too')
         fixture = self.start('names', *(name.encode().hex() for name in names))
         stacks = [self.stack(pid) for pid in fixture.lines]

@@ -15,17 +15,13 @@ import struct
 
 from suite import INSMOD, RMMOD, GuestTest
 
-PAGE = 4096
 SECRET = 16
 LEVELS = ('PGD', 'P4D', 'PUD', 'PMD', 'PTE')
-SHIFTS = {4: (39, 39, 30, 21, 12), 5: (48, 39, 30, 21, 12)}
-PFN_MASK = 0x000ffffffffff000
-ACCESSED = 1 << 5
-SIZES = {'4 kB': 1 << 12, '2 MB': 1 << 21, '1 GB': 1 << 30}
+UNITS = {'kB': 1 << 10, 'MB': 1 << 20, 'GB': 1 << 30}
 
 ENTRY = re.compile(r'(IN)?VALID (P[G4UMT][DE]) ADDRESS = ([0-9a-f]{16}) \| '
                    r'INDEX = (\d+) \| ENTRY = ([0-9a-f]+)'
-                   r'(?: \| ([a-z0-9_ ]*?))?(?: \| (4 kB|2 MB|1 GB) page)?')
+                   r'(?: \| ([a-z0-9_ ]*?))?(?: \| (\d+ [kMG]B) page)?')
 MAPS = re.compile(r'The virtual address ([0-9a-f]+) maps to physical address '
                   r'([0-9a-f]+)((?: \| [^|]+)*)')
 NOWHERE = re.compile(r'The virtual address ([0-9a-f]+) maps to no physical '
@@ -35,25 +31,10 @@ FACTS = re.compile(r'PAGE = (\d+ [kMG]B) \| pfn ([0-9a-f]+) \| '
                    r'(anon|file|shmem|ksm|hugetlb|zero)(?: \| ([a-z ]+))?')
 VMA = re.compile(r'VMA = ([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][ps]) (.+)')
 
-# Pages that hold a secret, and the sizes of the huge ones.
+# Pages that hold a secret; those of hugetlb differ between architectures.
 SECRETS = ('private', 'shared', 'heap', 'data', 'stack', 'memfd', 'file-shared',
-           'file-cow', 'file-cached', 'thp', 'hugetlb-2M', 'hugetlb-1G',
-           'none-small', 'none-thp', 'none-hugetlb-2M', 'none-hugetlb-1G',
+           'file-cow', 'file-cached', 'thp', 'none-small', 'none-thp',
            'cow-child', 'cow-parent', 'forked-parent', 'forked-child')
-HUGE = {'thp': 1 << 21, 'hugetlb-2M': 1 << 21, 'hugetlb-1G': 1 << 30,
-        'none-thp': 1 << 21, 'none-hugetlb-2M': 1 << 21,
-        'none-hugetlb-1G': 1 << 30}
-
-REMARKS = {'device': ['special (no struct page)'],
-           **dict.fromkeys((kind for kind in SECRETS if 'none' in kind),
-                           ['not accessible (PROT_NONE)'])}
-
-# Bits of an x86-64 entry, by the words for them: those of every entry, and
-# those that mean this only where a page is mapped.
-TABLE_BITS = {'present': 0, 'rw': 1, 'user': 2, 'pwt': 3, 'pcd': 4,
-              'accessed': 5, 'dirty': 6, 'nx': 63}
-LEAF_BITS = {'global': 8, 'special': 9, 'soft_dirty': 11, 'pkey0': 59,
-             'pkey1': 60, 'pkey2': 61, 'pkey3': 62}
 # Bits of /proc/kpageflags, by the words for them.
 KPF = {'locked': 0, 'referenced': 2, 'uptodate': 3, 'dirty': 4, 'lru': 5,
        'active': 6, 'writeback': 8, 'unevictable': 18, 'reserved': 32,
@@ -61,7 +42,16 @@ KPF = {'locked': 0, 'referenced': 2, 'uptodate': 3, 'dirty': 4, 'lru': 5,
 KPF_SWAPBACKED, KPF_ANON, KPF_HUGE, KPF_KSM, KPF_ZERO = 14, 12, 17, 21, 24
 
 Page = collections.namedtuple('Page', 'kind pid address secret')
+
 Entry = collections.namedtuple('Entry', 'valid level at index value words size')
+
+
+def in_bytes(text):
+    """The number of bytes in `2 MB`; None for nothing."""
+    if not text:
+        return None
+    number, unit = text.split()
+    return int(number) * UNITS[unit]
 
 
 class Walk:
@@ -93,7 +83,7 @@ class Walk:
     def _entry(self, test, line):
         bad, level, at, index, value, words, size = self._match(test, ENTRY, line)
         return Entry(not bad, level, int(at, 16), int(index), int(value, 16),
-                     (words or '').split(), SIZES.get(size))
+                     (words or '').split(), in_bytes(size))
 
     def _answer(self, test, line):
         if ' to no ' in line:
@@ -131,12 +121,13 @@ class Lkm4(GuestTest):
 
     slow = True
     memory = '4G'       # less leaves no free GB in one piece
-    append = 'hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=4'
+    append = 'hugepagesz=1G hugepages=1'
 
     def setUp(self):
         """One fixture for all tests of a guest: huge pages are slow to make."""
         if getattr(self.guest, 'pages_of_boot', None) != self.guest.boots:
             self.guest.pages_of_boot = self.guest.boots
+            self.reserve()
             self.guest.check('mkdir /ram && mount -t ramfs ramfs /ram')
             self.guest.fixture = self.start('pages', '/ram', keep=True)
             self.guest.pages = self.parse(self.guest.fixture.lines)
@@ -168,6 +159,15 @@ class Lkm4(GuestTest):
         return walks
 
     @property
+    def sizes(self):
+        """{kind: bytes that one entry maps} of the huge pages."""
+        sizes = {'thp': self.tables.span('PMD'),
+                 **{f'hugetlb-{size}': mapped
+                    for size, mapped in self.tables.hugetlb.items()}}
+        return {prefix + kind: mapped for kind, mapped in sizes.items()
+                for prefix in ('', 'none-')}
+
+    @property
     def pairs(self):
         """Pages and their walks, of those that have entries."""
         return self.some((page, self.walks[kind])
@@ -179,15 +179,23 @@ class Lkm4(GuestTest):
     def test_secret(self):
         """the secret of every page lies at its physical address"""
         pages = {page for page in self.pages.values() if page.secret}
-        must = set(SECRETS)
-        if self.levels == 5:
+        must = set(SECRETS) | set(self.sizes)
+        if self.tables.end > 1 << 50:
             must.add('high')
         self.assertEqual({page.kind for page in pages} - {'device'}, must)
         for page in pages:
             walk = self.walks[page.kind]
             self.assert_secret(page, walk)
-            self.assertEqual(walk.size, HUGE.get(page.kind, PAGE), page.kind)
-            self.assertEqual(walk.remarks, REMARKS.get(page.kind, []))
+            self.assertEqual(walk.size, self.sizes.get(page.kind, self.page),
+                             page.kind)
+            self.assertEqual(walk.remarks, self.remarks(page.kind), page.kind)
+
+    @staticmethod
+    def remarks(kind):
+        """What is said behind the address of a page with a secret."""
+        if kind == 'device':
+            return ['special (no struct page)']
+        return ['not accessible (PROT_NONE)'] if 'none' in kind else []
 
     def assert_secret(self, page, walk):
         """What the process wrote lies there, and the address is its own."""
@@ -202,8 +210,9 @@ class Lkm4(GuestTest):
                          self.walks['forked-child'].physical)
         self.assertNotEqual(self.walks['cow-parent'].physical,
                             self.walks['cow-child'].physical)
-        self.assertEqual(self.walks['hugetlb-1G'].physical >> 30,
-                         self.walks['none-hugetlb-1G'].physical >> 30)
+        # The fixture maps the one of 1 GB twice.
+        self.assertEqual(self.walks['hugetlb-1073741824'].physical >> 30,
+                         self.walks['none-hugetlb-1073741824'].physical >> 30)
 
     def test_no_address(self):
         """addresses with nothing behind them say why"""
@@ -215,6 +224,8 @@ class Lkm4(GuestTest):
                              ('null', 'no VMA here')):
             if kind == 'guard' and kind not in self.walks:
                 continue        # the kernel knows no guard pages yet
+            if kind == 'poisoned' and not self.tables.poisons:
+                continue
             walk = self.walks[kind]
             self.assertEqual((walk.reason, walk.address, walk.facts),
                              (reason, self.pages[kind].address, None))
@@ -225,14 +236,16 @@ class Lkm4(GuestTest):
 
     def test_zero_pages(self):
         """memory only read is the zero page, and the huge zero page"""
-        for kind, remark, size in (('zero', 'zero page', PAGE),
-                                   ('huge-zero', 'huge zero page', 1 << 21)):
+        for kind, remark, size in (
+                ('zero', 'zero page', self.page),
+                ('huge-zero', 'huge zero page', self.tables.span('PMD'))):
             walk = self.walks[kind]
             self.assertEqual(walk.remarks, [remark])
             self.assertEqual(walk.size, size)
-            base = walk.physical & -PAGE
-            self.assertEqual(self.guest.physical(base, PAGE), bytes(PAGE))
-            flags, = self.kpage('kpageflags', [base // PAGE])
+            base = walk.physical & -self.page
+            self.assertEqual(self.guest.physical(base, self.page),
+                             bytes(self.page))
+            flags, = self.kpage('kpageflags', [base // self.page])
             self.assertTrue(flags >> KPF_ZERO & 1, kind)
 
     def test_swapped(self):
@@ -258,57 +271,78 @@ class Lkm4(GuestTest):
 
     def test_entries(self):
         """each entry lies where the level above points, and reads as printed"""
+        tables = self.tables
         for page, walk in self.pairs:
             table = None
-            for depth, entry in enumerate(walk.entries):
-                self.assertEqual(entry.level, LEVELS[depth])
-                if depth and entry.at == walk.entries[depth - 1].at:
-                    continue
-                shift = SHIFTS[self.levels][depth]
-                self.assertEqual(entry.index, page.address >> shift & 511)
-                self.assertEqual(entry.at % PAGE, entry.index * 8)
+            for entry in self.real(walk):
+                level = entry.level
+                self.assertEqual(entry.index, tables.index(page.address, level))
+                self.assertEqual(entry.at % (tables.entries(level) * 8),
+                                 entry.index * 8)
                 self.same_entry(self.guest.kernel_virtual(entry.at, 8), entry)
                 if table is not None:
                     self.same_entry(
                         self.guest.physical(table + entry.index * 8, 8), entry)
-                table = entry.value & PFN_MASK
+                table = tables.leads_to(entry.value)
+            if walk.physical is not None:
+                self.assertEqual(
+                    walk.physical,
+                    tables.leads_to(entry.value, walk.size)
+                    + page.address % walk.size, page.kind)
+
+    def real(self, walk):
+        """The entries of a walk without those of folded levels."""
+        names = self.tables.names
+        return self.some(entry for entry in walk.entries if entry.level in names)
 
     def same_entry(self, memory, entry):
         """Memory holds an entry; since it was printed, the kernel may have
         found that the page has grown old."""
         value, = struct.unpack('<Q', memory)
-        self.assertIn(f'{value:x}', {f'{entry.value:x}',
-                                     f'{entry.value & ~ACCESSED:x}'})
+        old = entry.value & ~self.tables.accessed
+        self.assertIn(f'{value:x}', {f'{entry.value:x}', f'{old:x}'})
+
+    def test_contiguous(self):
+        """what arm64 joins by its CONT bit are pages of their own, in a row"""
+        if self.guest.kernel.arch != 'arm64':
+            self.skipTest('only arm64 has it')
+        tables = self.tables
+        joined = {size: each for size, each in tables.hugetlb.items()
+                  if size != each}
+        self.assertEqual(len(joined), 2)
+        for size, each in joined.items():
+            walk = self.walks[f'hugetlb-{size}']
+            first = walk.entries[-1].at - self.pages[
+                f'hugetlb-{size}'].address % size // each * 8
+            entries = struct.unpack(
+                f'<{size // each}Q',
+                self.guest.kernel_virtual(first, size // each * 8))
+            start = walk.physical & -size
+            for number, value in enumerate(entries):
+                self.assertTrue(value & tables.CONT)
+                self.assertEqual(tables.leads_to(value, each),
+                                 start + number * each)
 
     def test_folded_level(self):
-        """the p4d repeats the pgd, unless there are five levels"""
+        """a level that is not there repeats the one above; no other does"""
+        names = self.tables.names
         for _, walk in self.pairs:
-            pgd, p4d = walk.entries[:2]
-            self.assertEqual(self.levels == 4,
-                             pgd._replace(level='P4D') == p4d)
+            self.assertEqual([entry.level for entry in walk.entries],
+                             list(LEVELS[:len(walk.entries)]))
+            for above, entry in itertools.pairwise(walk.entries):
+                self.assertEqual(entry.level not in names,
+                                 above._replace(level=entry.level) == entry)
 
     def test_words(self):
         """the words behind an entry are its bits"""
         for page, walk in self.pairs:
             for entry in walk.entries:
-                self.assertEqual(set(entry.words), self.words(entry),
+                words = self.tables.words(
+                    entry.value, entry.level, entry.size is not None,
+                    page.kind == 'device') if entry.valid else set()
+                self.assertEqual(set(entry.words), words,
                                  f'{page.kind} {entry}')
-
-    @staticmethod
-    def words(entry):
-        """The words that an entry should have."""
-        if not entry.valid:
-            return set()
-        bits = dict(TABLE_BITS)
-        protnone = entry.value & 0x101 == 0x100
-        if entry.size == PAGE:
-            bits |= LEAF_BITS | {'pat': 7}
-        elif entry.size:
-            bits |= LEAF_BITS | {'pse': 7, 'pat': 12}
-        if protnone:
-            bits = {word: bit for word, bit in bits.items()
-                    if word not in LEAF_BITS} | {'protnone': 8}
-        return {word for word, bit in bits.items() if entry.value >> bit & 1}
+                self.assertEqual(len(entry.words), len(words), entry)
 
     # --- against /proc ---
 
@@ -327,7 +361,7 @@ class Lkm4(GuestTest):
         """The entry of each page in /proc/PID/pagemap."""
         groups = itertools.groupby(pages, lambda page: page.pid)
         return [entry for pid, group in groups for entry in self.read_words(
-            f'/proc/{pid}/pagemap', [page.address // PAGE for page in group])]
+            f'/proc/{pid}/pagemap', [page.address // self.page for page in group])]
 
     def test_pagemap(self):
         """the kernel's own pagemap shows the same frames"""
@@ -340,20 +374,21 @@ class Lkm4(GuestTest):
                 continue
             self.assertEqual(entry >> 63, walk.physical is not None, page.kind)
             if walk.physical is not None:
-                self.assertEqual(entry & (1 << 55) - 1, walk.physical // PAGE)
+                self.assertEqual(entry & (1 << 55) - 1,
+                                 walk.physical // self.page)
 
     def test_page_facts(self):
         """PAGE agrees with kpagecount and kpageflags"""
         walks = self.some(walk for _, walk in self.pairs if walk.facts)
-        frames = [walk.physical // PAGE for walk in walks]
+        frames = [walk.physical // self.page for walk in walks]
         # Of a huge page, older kernels show most flags of the first frame.
-        heads = [frame & -(walk.size // PAGE)
+        heads = [frame & -self.frames_of(walk)
                  for frame, walk in zip(frames, walks)]
         rows = zip(walks, frames, self.kpage('kpagecount', frames),
                    self.kpage('kpageflags', heads))
         for walk, frame, count, flags in rows:
             size, pfn, refcount, mapcount, kind, words = walk.facts
-            self.assertEqual((SIZES[size], int(pfn, 16)), (walk.size, frame))
+            self.assertEqual((in_bytes(size), int(pfn, 16)), (walk.size, frame))
             self.assertEqual(kind, self.kind(flags & ~self.not_merged()))
             self.assertEqual(set((words or '').split()),
                              {word for word, bit in KPF.items()
@@ -362,12 +397,19 @@ class Lkm4(GuestTest):
                 self.assertEqual(int(mapcount), count, kind)
                 self.assertGreaterEqual(int(refcount), count)
 
+    def frames_of(self, walk):
+        """How many frames the whole page has, of however many entries."""
+        kind = next(kind for kind, other in self.walks.items() if other is walk)
+        _, hugetlb, size = kind.rpartition('hugetlb-')
+        return (int(size) if hugetlb else walk.size) // self.page
+
     def test_references(self):
         """our own reference to the page is not counted"""
         # Pages of hugetlb are in no cache that holds them for a while: those
         # of no file have one reference for each mapping, and the fixture's
         # child has inherited both.
-        for kind in 'hugetlb-2M', 'none-hugetlb-2M':
+        size = self.tables.span('PMD')
+        for kind in f'hugetlb-{size}', f'none-hugetlb-{size}':
             _, _, refcount, mapcount, _, _ = self.walks[kind].facts
             self.assertEqual((refcount, mapcount), ('2', '2'), kind)
 
@@ -409,7 +451,8 @@ class Lkm4(GuestTest):
 
     def test_end(self):
         """takes the last byte of user space, and refuses the one behind it"""
-        end = (1 << (47 if self.levels == 4 else 56)) - PAGE
+        end = self.tables.end
+        self.assertEqual(self.pages['last'].address, end - self.page)
         body = self.proc('lkm4', pid=1, address=hex(end - 1), vmas=0)
         self.assertEqual(body[-1], f'The virtual address {end - 1:x} maps '
                          'to no physical address: no VMA here')

@@ -15,6 +15,8 @@ import secrets
 import shlex
 import unittest
 
+from entries import ARCHITECTURES
+
 TAINT_ALLOWED = 4096 | 8192     # O: out of tree, E: unsigned
 ALARM = re.compile(r'BUG|WARNING|Oops|general protection|rcu.*stall|'
                    r'soft lockup|Call Trace')
@@ -155,14 +157,31 @@ class GuestTest(unittest.TestCase):
         if complaints:
             self.fail('\n'.join(['the test left behind:', *complaints]))
 
+    # --- what the guest is ---
+
     @property
-    def levels(self):
-        """How many levels the page tables of this guest really have: not every
-        kernel makes use of the fifth."""
-        if not hasattr(self.guest, 'levels'):
-            flags = self.guest.check('grep -m 1 ^flags /proc/cpuinfo').split()
-            self.guest.levels = 5 if 'la57' in flags else 4
-        return self.guest.levels
+    def page(self):
+        """The size of the smallest page."""
+        if not hasattr(self.guest, 'page'):
+            line = self.guest.check('grep -m 1 ^KernelPageSize /proc/1/smaps')
+            self.guest.page = int(line.split()[1]) << 10
+        return self.guest.page
+
+    @property
+    def tables(self):
+        """What the guest's page tables look like."""
+        kind = ARCHITECTURES[self.guest.kernel.arch]
+        return kind(self.page, self.guest.paging)
+
+    def reserve(self):
+        """Have two pages of hugetlb of each size but 1 GB, which only the
+        kernel's command line can get for sure."""
+        self.guest.check('''
+            for size in /sys/kernel/mm/hugepages/*; do
+                [ $size = ${size%-1048576kB} ] || continue
+                echo 2 >$size/nr_hugepages
+                [ $(cat $size/free_hugepages) = 2 ] || exit
+            done''')
 
     # --- comparisons that compare something ---
 
