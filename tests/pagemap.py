@@ -200,7 +200,7 @@ class Rest(Entries):
         truth, = self.truth(page.pid, [(start, start + self.page)]).values()
         self.assertEqual(
             self.guest.check(f'./pagemap {page.pid} {start:#x} {start + 1:#x}'),
-            f'0x{start:x}  : pfn {truth.frame:<10x} soft-dirty '
+            f'0x{start:<14x}: pfn {truth.frame:<10x} soft-dirty '
             f'{truth.soft_dirty} file/shared 0 swapped 0 present 1\n')
         self.assertEqual(
             self.guest.check(f'./pagemap {page.pid} 0 0x1000'),
@@ -243,7 +243,7 @@ class Rest(Entries):
         pid = self.start('memory', 'reserved=150000').pid
         start, end = max(self.mappings(pid), key=lambda span: span[1] - span[0])
         shown = self.guest.check(f'./pagemap {pid} {start:#x} | cut -d: -f1')
-        self.assertTrue(shown == ''.join(f'{page:#x}  \n' for page in
+        self.assertTrue(shown == ''.join(f'0x{page:<14x}\n' for page in
                                          range(start, end, self.page)),
                         f'not each page: {shown[:64]}...{shown[-64:]}')
 
