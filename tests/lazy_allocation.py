@@ -8,7 +8,6 @@ child behind.
 import collections
 import re
 import shlex
-import time
 
 from suite import (CLOSED_PIPE, DMESG, FIRST, INSMOD, RMMOD, GuestTest,
                    module_lines)
@@ -22,18 +21,21 @@ STEPS = ('start', 'malloc', 'read every page', 'write quarter 1',
 STARTS = ('start', 'fork: child')   # of each process: there is no change yet
 
 LINE = re.compile(r'(.{19}) +(\d+) +([+-]\d+) +(\d+) +([+-]\d+) +(\d+)  '
-                  r'(.{12}) (held|FAILED|-)')
+                  r'(.{12,}) (held|FAILED|-)')
 EIGHTHS = ' ▏▎▍▌▋▊▉'
 
 Row = collections.namedtuple('Row', 'step pid vsz vsz_change rss rss_change '
                              'expected pss pss_change held')
 Run = collections.namedtuple('Run', 'status table summary chart error rows log')
 
-# Wait until a line that begins so is printed, or the program has ended.
+# What follows `PIPE` and writes into it is read until a line that begins so: what
+# is done then is done at once, and not when somebody looks again.
+PIPE = 'rm -f /run/lazy; mkfifo /run/lazy'
 WAIT_LINE = '''
-until grep -qs "^$line" /run/lazy; do
-    [ -d /proc/$pid ] || exit 1
-    usleep 1000
+exec 8</run/lazy
+while read -r text <&8; do
+    echo "$text"
+    case $text in "$line"*) break ;; esac
 done'''
 
 # Neither module nor process; a dead one of no parent waits for init.
@@ -448,14 +450,14 @@ class LazyAllocation(GuestTest):
     def interrupted(self, signal, line):
         """The status and output when a signal comes after a line."""
         status, output = self.guest.run(f'''
-            rm -f /run/lazy
+            {PIPE}
             ./lazy_allocation --size 8M >/run/lazy 2>&1 &
             pid=$!; line='{line}'
             {WAIT_LINE}
             kill -{signal} $pid
             wait $pid
             status=$?
-            cat /run/lazy
+            cat <&8
             ({NOTHING_LEFT}) || exit 100
             exit $status''')
         return status, output
@@ -489,7 +491,7 @@ class LazyAllocation(GuestTest):
     def test_ctrl_c(self):
         """ctrl-C on the terminal ends it, too, and its child"""
         status, output = self.guest.run(f'''
-            rm -f /run/lazy
+            {PIPE}
             mkfifo /run/keys
             fixtures/terminal 80 ./lazy_allocation --size 8M \\
                 </run/keys >/run/lazy &
@@ -500,7 +502,7 @@ class LazyAllocation(GuestTest):
             printf '\\003' >&9
             wait $pid
             status=$?
-            cat /run/lazy
+            cat <&8
             ({NOTHING_LEFT}) || exit 100
             exit $status''')
         self.assertEqual(status, 130, output)
@@ -509,30 +511,30 @@ class LazyAllocation(GuestTest):
     def test_ignored(self):
         """a signal that is ignored where it was started does not end it"""
         status, output = self.guest.run(f'''
-            rm -f /run/lazy
+            {PIPE}
             (trap '' HUP; exec ./lazy_allocation --size 8M >/run/lazy 2>&1) &
             pid=$!; line='write quarter 1'
             {WAIT_LINE}
             kill -HUP $pid
             wait $pid
-            status=$?; cat /run/lazy; exit $status''')
+            status=$?; cat <&8; exit $status''')
         self.assertEqual(status, 0, output)
         self.assertIn('12 of 12 expectations held', output)
 
     def test_killed(self):
         """its child does not outlive it, whatever ends it"""
-        self.guest.run(f'''
-            rm -f /run/lazy
+        self.guest.check(f'''
+            {PIPE}
             ./lazy_allocation --size 8M >/run/lazy 2>&1 &
             pid=$!; line='fork: child'
             {WAIT_LINE}
             kill -KILL $pid
             wait $pid
             # It may have been killed with the module in.
-            ! grep -q '^lkm5 ' /proc/modules || {RMMOD} lkm5''')
-        for _ in range(50):
-            if not self.guest.run(NOTHING_LEFT).status:
-                break
-            time.sleep(0.05)
-        self.guest.check(NOTHING_LEFT)
+            ! grep -q '^lkm5 ' /proc/modules || {RMMOD} lkm5
+            for _ in $(seq 50); do
+                ({NOTHING_LEFT}) && exit
+                usleep 50000
+            done
+            exit 1''')
         self.compared(1)
