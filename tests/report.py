@@ -383,7 +383,7 @@ class File(GuestTest):
             echo 0x1000 >/sys/module/lkm4/parameters/address
             (while :; do (:) & wait; done) & storm=$!
             for i in $(seq 60); do
-                usleep ${{i}}000 & pid=$!
+                usleep ${{i}}0000 & pid=$!
                 for m in lkm3 lkm4 lkm5; do
                     echo $pid >/sys/module/$m/parameters/pid
                 done
