@@ -39,6 +39,7 @@ GUEST_MODULES = ('virtio_pci', 'virtio_console', 'zram')
 IMAGE_FILES = ('*/vmlinuz*', './boot/vmlinux-*', '*/drivers/virtio/*',
                '*/drivers/char/virtio_console.ko*', '*/drivers/block/zram/*',
                '*/mm/zsmalloc.ko*', '*/lib/842/*', '*/lib/lz4/*', '*/lib/zstd/*',
+               '*/lib/zlib_deflate/*',
                '*/crypto/*', '*/modules.builtin*', '*/modules.order')
 
 # The packages that make up a kernel, among all that the metapackages need.
