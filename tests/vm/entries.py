@@ -86,7 +86,6 @@ class Tables:
 class Amd64(Tables):
     """Intel SDM, volume 3, 4.5 (4-level and 5-level paging)."""
 
-    ACCESSED = 1 << 5
     TABLE = {'present': 0, 'rw': 1, 'user': 2, 'pwt': 3, 'pcd': 4,
              'accessed': 5, 'dirty': 6, 'nx': 63}
     # They mean this only where a page is mapped.
@@ -96,7 +95,7 @@ class Amd64(Tables):
     def __init__(self, page, paging):
         super().__init__(page, paging)
         self.hole_at_end = page     # what is behind a jump must not be it
-        self.accessed = self.ACCESSED
+        self.accessed = 1 << 5
 
     def protnone(self, value):
         return value & 0x101 == 0x100
@@ -169,7 +168,6 @@ class Riscv64(Tables):
     poisons = False
     TABLE = {'present': 0, 'read': 1, 'write': 2, 'exec': 3, 'user': 4,
              'accessed': 6, 'dirty': 7}
-    NAPOT = 1 << 63
 
     def __init__(self, page, paging):
         super().__init__(page, paging)
