@@ -61,8 +61,6 @@ def hexadecimal(*addresses):
 class Entries(GuestTest):
     """Asks pagemap and the kernel about the same process."""
 
-    append = 'vsyscall=xonly'
-
     def parsed(self, output):
         """{address: Entry} of lines that ascend."""
         entries = {}

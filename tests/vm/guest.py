@@ -28,9 +28,11 @@ PROBE_SECONDS = 8
 MOST_BOOTS = 4      # then there is no hope for the tests that are left
 
 # Whatever is wrong ends the guest at once, and with it QEMU (-no-reboot).
-# devkmsg: lines that tests write into the log must not be dropped.
+# devkmsg: lines that tests write into the log must not be dropped. vsyscall: a
+# mapping that no page table knows of, on amd64.
 APPEND = ('loglevel=5 oops=panic panic=-1 panic_on_warn=1 '
-          'softlockup_panic=1 hung_task_panic=1 printk.devkmsg=on')
+          'softlockup_panic=1 hung_task_panic=1 printk.devkmsg=on '
+          'vsyscall=xonly')
 
 Result = collections.namedtuple('Result', 'status output')
 
