@@ -4,8 +4,12 @@
 import collections
 import sys
 
+from kernel import listed
+
 Outcome = collections.namedtuple('Outcome', 'title status detail')
 STATUSES = ('passed', 'failed', 'skipped')
+HEAD = '/'.join(STATUSES)
+TREE = 'tree'       # stands for a kernel where none is looked at
 
 
 class Tap:
@@ -41,21 +45,40 @@ class Tap:
         print(in_words(total), flush=True)
         return bool(total['passed']) and not total['failed']
 
-    def table(self, but=()):
+    def table(self):
         """Kernels by test files, as lines of Markdown."""
-        counts = {key: counts for key, counts in self.counts.items()
-                  if key[0] not in but}
-        kernels = list(dict.fromkeys(kernel for kernel, _ in counts))
-        names = sorted({name for _, name in counts})
-        rows = [['passed/failed/skipped', *names]]
-        for kernel in kernels:
-            rows.append([kernel] + [cell(counts.get((kernel, name)))
-                                    for name in names])
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ['| ' + ' | '.join(map(str.ljust, row, widths)) + ' |'
-                 for row in rows]
-        ruler = '| ' + ' | '.join('-' * width for width in widths) + ' |'
-        return [lines[0], ruler, *lines[1:]]
+        names = sorted({name for _, name in self.counts})
+        return markdown([[HEAD, *names], *self.rows(names)])
+
+    def rows(self, names):
+        """A row for each kernel, in the order of their list: its name, and a
+        cell for each test file."""
+        order = {name: i for i, name in enumerate([TREE, 'stock', *listed()])}
+        kernels = sorted({kernel for kernel, _ in self.counts}, key=order.get)
+        return [[kernel] + [cell(self.counts.get((kernel, name)))
+                            for name in names]
+                for kernel in kernels]
+
+    def brief_table(self):
+        """The same with one row for all kernels whose cells are the same, and
+        without what is not of a kernel."""
+        names = sorted({name for kernel, name in self.counts if kernel != TREE})
+        alike = collections.defaultdict(list)
+        for kernel, *cells in self.rows(names):
+            if kernel != TREE:
+                alike[tuple(cells)].append(kernel)
+        return markdown([[HEAD, *names]] +
+                        [[', '.join(kernels), *cells]
+                         for cells, kernels in alike.items()])
+
+
+def markdown(rows):
+    """A table as lines of Markdown; the first row is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ['| ' + ' | '.join(map(str.ljust, row, widths)) + ' |'
+             for row in rows]
+    ruler = '| ' + ' | '.join('-' * width for width in widths) + ' |'
+    return [lines[0], ruler, *lines[1:]]
 
 
 MARKS = '<!-- what make test-all found -->', '<!-- until here -->'
