@@ -24,7 +24,8 @@
  *
  * What the bits of an entry mean, and which sizes a page can have, depends on
  * the architecture: see arch.h. On arm64 entries with the word `cont` make up
- * one larger page for the TLB, but each maps its own part.
+ * one larger page for the TLB, but each maps its own part; a pointer's tag is no
+ * part of its address, and not shown.
  *
  * From: mm_struct: pgd, VMAs; the page tables; struct page.
  * Under: a reference to the task, then to its mm; the mmap lock; for the tables

@@ -18,7 +18,7 @@
  * lets go of a shared table of PMDs. What keeps these is that they are freed
  * after an RCU grace period or an interrupt to every CPU, which ours cannot
  * take part in with interrupts off. (Not by the TLB flush: the process is
- * another's, so its flushes do not ask our CPU.) Each entry is read once, and
+ * another's, so its flushes do not ask our CPU.) Each level is read once, and
  * the walk goes on from that copy.
  */
 #ifndef LKM_WALK_H
@@ -219,10 +219,13 @@ static inline void walk_step(struct walk *walk, const void *entry,
 	int i = walk->levels++;
 	struct entry *steps = walk->entry;
 
-	if (i && (entry == copy || address == steps[i - 1].address)) {
+	if (i && entry == copy) {
 		steps[i] = steps[i - 1];
 		return;
 	}
+	/* The same entry, read again: the walk goes on from what it says now. */
+	if (i && address == steps[i - 1].address)
+		index = steps[i - 1].index;
 	steps[i] = (struct entry){ address, index, value };
 	for (; i && !((steps[i - 1].address ^ address) & PAGE_MASK); i--)
 		steps[i - 1] = steps[i];
