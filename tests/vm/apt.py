@@ -5,7 +5,10 @@ apt does it, with a state of its own in the cache: it checks signatures, takes
 up again what was left half done, and knows the machine's proxies and keyrings.
 """
 
+import collections
+import hashlib
 import os
+from pathlib import Path
 import re
 import subprocess
 
@@ -63,6 +66,18 @@ PREFERENCES = 'Package: *\nPin: release a=*\nPin-Priority: 500\n'
 KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 
 
+class File(collections.namedtuple('File', 'uri name size hash')):
+    """A package in the archive, as the signed lists have it."""
+
+    def is_in(self, directory):
+        """Whether it was fetched before, and is what it should be."""
+        path = directory / self.name
+        kind, _, value = self.hash.partition(':')
+        if not path.is_file() or path.stat().st_size != int(self.size):
+            return False
+        return hashlib.new(kind, path.read_bytes()).hexdigest() == value
+
+
 class Apt:
     """A distribution's packages, asked for without touching the host."""
 
@@ -89,12 +104,14 @@ class Apt:
     def _command(self, tool, *args):
         return [tool, '-c', str(self.conf), *args]
 
-    def _get(self, *args, **options):
-        """Run apt-get: quietly, but all that it says is in stdout."""
-        return subprocess.run(self._command('apt-get', '-q', *args), text=True,
+    def _run(self, tool, *args):
+        """Run a tool of apt's: quietly, but all that it says is in stdout."""
+        return subprocess.run(self._command(tool, *args), text=True,
                               env={**os.environ, 'LC_ALL': 'C'}, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              **options)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def _get(self, *args):
+        return self._run('apt-get', '-q', *args)
 
     def _ask(self, *args):
         return subprocess.run(self._command('apt-cache', *args), text=True,
@@ -119,44 +136,76 @@ class Apt:
         return sum(map(int, re.findall(r'^Size: (\d+)$', text, re.M)))
 
     def download(self, packages):
-        """Fetch packages; what an earlier try left half done is resumed."""
-        done = self._get('download', *packages, cwd=self.debs)
+        """Fetch packages. What an earlier try left is taken up again: whole
+        files and, where the server can, the half of one."""
+        what = f'{packages[0]} and what goes with it'
+        files = self._uris('download', packages, what)
+        wanted = [word for file in files if not file.is_in(self.debs)
+                  for word in (file.uri, str(self.debs / file.name), file.hash)]
+        if wanted:
+            done = self._run('/usr/lib/apt/apt-helper', 'download-file', *wanted)
+            if done.returncode:
+                raise apt_failed(done.stdout, what)
+        return [self.debs / file.name for file in files]
+
+    def _uris(self, verb, packages, what):
+        """The files that apt-get would fetch."""
+        done = self._get('--print-uris', '-y', '--no-install-recommends', verb,
+                         *packages)
         if done.returncode:
-            raise apt_failed(done.stdout, f'{packages[0]} and what goes with it')
-        return sorted(self.debs.glob('*.deb'))
+            raise apt_failed(done.stdout, what)
+        return [File(*match) for match in
+                re.findall(r"^'(\S+)' (\S+) (\d+) (\S+)$", done.stdout, re.M)]
 
     def closure(self, packages):
         """Fetch packages with all that they depend on."""
+        what = f'{packages[0]} for {self.arch}'
+        files = self._uris('install', packages, what)
         done = self._get('install', '--download-only', '-y',
                          '--no-install-recommends', *packages)
         if done.returncode:
-            raise apt_failed(done.stdout, f'{packages[0]} for {self.arch}')
-        return sorted((self.state / 'archives').glob('*.deb'))
+            raise apt_failed(done.stdout, what)
+        return [self.state / 'archives' / file.name for file in files]
+
+
+# What apt says of a file, or a suite, that is not there; and of other troubles.
+NOT_THERE = re.compile(r'\b404\s+Not Found|does not have a Release file')
+TROUBLE = re.compile(
+    r'Could not|Cannot|Temporary failure|[Cc]onnection|[Tt]imed? ?out|No space|'
+    r'\b40[13]\s|\b5\d\d\s|Hash Sum|not signed|NO_PUBKEY')
 
 
 def apt_failed(said, what):
-    """The error for what could not be had, from what apt said of it: that there
-    is no such file, or what else is wrong."""
-    said = [line for line in said.splitlines()
-            if line.startswith(('E:', 'Err', 'W:'))]
-    if not said or any(re.search('404|does not have a Release', line)
-                       for line in said):
+    """The error for what could not be had, from what apt said of it."""
+    lines = [line.strip() for line in said.splitlines()]
+    trouble = [line for line in lines if TROUBLE.search(line)]
+    if not trouble and any(map(NOT_THERE.search, lines)):
         return Gone(f'the archive no longer has {what}')
-    return Unobtainable(f'{what} cannot be had: {said[0]}')
+    errors = [line for line in lines if line.startswith('E:')]
+    why = [*trouble, *errors, 'it is in no package list'][0]
+    return Unobtainable(f'{what} cannot be had: {why}')
 
 
 def mirrors():
     """(archive, security archive): where this machine has Debian from."""
-    uris = subprocess.run(
-        ['apt-get', 'indextargets', '--format', '$(REPO_URI)'], text=True,
-        stdout=subprocess.PIPE, check=True).stdout.split()
-    for uri in uris:
-        base, _, last = uri.rstrip('/').rpartition('/')
-        if last == 'debian':
-            security = f'{base}/debian-security/'
-            others = (uri for uri in uris if 'debian-security' in uri)
-            return uri, next(others, security)
-    raise Gone("this machine's package sources name no mirror of Debian")
+    text = subprocess.run(
+        ['apt-get', 'indextargets', '--format',
+         '$(ORIGIN)|$(LABEL)|$(REPO_URI)'], text=True, check=True,
+        stdout=subprocess.PIPE).stdout
+    rows = [line.split('|') for line in dict.fromkeys(text.splitlines())]
+    # Before the first update nothing but the address tells whose it is.
+    archive = [uri for origin, label, uri in rows if origin == label == 'Debian'
+               or not origin and uri.rstrip('/').endswith('/debian')]
+    security = [uri for origin, label, uri in rows
+                if (origin, label) == ('Debian', 'Debian-Security')
+                or not origin and 'debian-security' in uri]
+    if archive:
+        beside = f"{archive[0].rstrip('/').rpartition('/')[0]}/debian-security/"
+        return archive[0], [*security, beside][0]
+    why = "this machine's package sources name no mirror of Debian"
+    if re.search('^ID=debian$', Path('/etc/os-release').read_text(), re.M):
+        raise Unobtainable(why)
+    raise Gone(why)
 
 
 def sources(suites):
@@ -173,9 +222,12 @@ def unpack(package, where, *patterns):
     wanted = ['--wildcards', *patterns] if patterns else []
     with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', str(package)],
                           stdout=subprocess.PIPE) as deb:
-        # tar complains of patterns that match nothing in this package.
-        subprocess.run(['tar', '-x', '-C', str(where), *wanted],
-                       stdin=deb.stdout, check=not wanted,
-                       stderr=subprocess.DEVNULL if wanted else None)
-    if deb.returncode:
+        tar = subprocess.run(['tar', '-x', '-C', str(where), *wanted],
+                             stdin=deb.stdout, text=True, check=False,
+                             stderr=subprocess.PIPE,
+                             env={**os.environ, 'LC_ALL': 'C'})
+    # It complains of patterns that match nothing in this package.
+    complaints = [line for line in tar.stderr.splitlines() if not re.search(
+        'Not found in archive|previous errors', line)]
+    if deb.returncode or complaints or tar.returncode and not wanted:
         raise Unobtainable(f'{package.name} cannot be unpacked')

@@ -184,6 +184,8 @@ def add_system(archive, userland):
         archive.program(f'usr/bin/{name}', userland.which(name))
     for name, target in LINKS.items():
         archive.link(f'usr/bin/{name}', target)
+    # Where the kernel looks for it, to load what a module asks for.
+    archive.link('usr/sbin/modprobe', '../bin/kmod')
 
 
 def add_terminals(archive):

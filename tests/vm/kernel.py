@@ -35,12 +35,12 @@ DAY = 24 * 3600
 LOOK_AGAIN_AFTER = 7 * DAY
 
 # What a guest loads (virtio) or a test may want (zram, to swap to).
-GUEST_MODULES = ('virtio_pci', 'virtio_console', 'zram')
+GUEST_MODULES = ('virtio_pci', 'virtio_console', 'zram', 'lzo_rle')
 IMAGE_FILES = ('*/vmlinuz*', './boot/vmlinux-*', '*/drivers/virtio/*',
                '*/drivers/char/virtio_console.ko*', '*/drivers/block/zram/*',
                '*/mm/zsmalloc.ko*', '*/lib/842/*', '*/lib/lz4/*', '*/lib/zstd/*',
-               '*/lib/zlib_deflate/*',
-               '*/crypto/*', '*/modules.builtin*', '*/modules.order')
+               '*/lib/lzo/*', '*/lib/zlib_deflate/*', '*/crypto/*',
+               '*/modules.builtin*', '*/modules.order')
 
 # The packages that make up a kernel, among all that the metapackages need.
 # (An image is there twice where it is signed; without a signature in a package
@@ -72,6 +72,17 @@ class Kernel:
         self.guests = source.guests
         self.build = self.path / 'build'
         self.root = self.path / 'root'
+
+    def has(self, option):
+        """Whether it was built with an option, as its headers say."""
+        text = (self.build / 'include/config/auto.conf').read_text()
+        return re.search(rf'^CONFIG_{option}=', text, re.M) is not None
+
+    def advises(self, name):
+        """Whether its madvise() knows of MADV_<name>."""
+        header = next(self.path.glob('usr/src/linux-headers-*-common*/include/'
+                                     'uapi/asm-generic/mman-common.h'))
+        return f'MADV_{name}' in header.read_text()
 
     @property
     def machine(self):
@@ -192,7 +203,9 @@ def assemble(debs, tree, home, release):
         large = re.match(r'linux-(image|binary|modules)-', deb.name)
         unpack(deb, tree, *(IMAGE_FILES if large else ()))
     # Not any vmlinux: the headers of newer kernels have one to look things up.
-    images = [*tree.glob('**/vmlinuz*'), *tree.glob('boot/vmlinux-*')]
+    images = [path for pattern in (f'boot/vmlinu[xz]-{release}',
+                                   f'**/lib/modules/{release}/vmlinuz')
+              for path in tree.glob(pattern)]
     if not images:
         raise Unobtainable(f'the packages of {release} hold no kernel')
     images[0].rename(tree / 'vmlinuz')
@@ -268,7 +281,7 @@ def fetch(source):
     release = release_of(packages)
     if not release:
         raise apt_failed(said, f'linux-image-{source.flavour}, '
-                         f"{' or '.join(source.suites)}")
+                         f"{' or '.join(source.suites) or 'here'}")
     home = cache('kernels') / release
     if home.is_dir():
         return Kernel(home, source)
@@ -276,6 +289,8 @@ def fetch(source):
     announce(f'{source.name}: downloading {release} ({megabytes} MB)')
     debs = apt.download(packages)
     announce(f'{source.name}: unpacking {release} into the cache')
+    for left in cache('kernels').glob('.*'):    # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=cache('kernels'), prefix='.') as work:
         tree = Path(work, 'tree')
         (tree / 'libraries').mkdir(parents=True)
