@@ -151,11 +151,12 @@ class Lkm3(GuestTest):
     def test_running(self):
         """a running task's pointer is stale, and nothing is made of it"""
         self.guest.check('taskset -p 1 1')
-        pid = self.guest.check('taskset 2 sh -c "while :; do :; done" & echo $!')
-        self.addCleanup(self.guest.run, f'kill -KILL {pid}; taskset -p 3 1')
-        self.guest.check(f'until [ $(ps -o comm= -p {pid.strip()}) = sh ]; '
-                         'do :; done')
-        stack = self.stack(pid.strip())
+        self.addCleanup(self.guest.check, 'taskset -p 3 1')
+        pid = self.guest.check('taskset 2 sh -c "while :; do :; done" & '
+                               'echo $!').strip()
+        self.addCleanup(self.guest.check, f'kill -KILL {pid}')
+        self.guest.check(f'until [ $(ps -o comm= -p {pid}) = sh ]; do :; done')
+        stack = self.stack(pid)
         self.assertEqual((stack.letter, stack.cpu), ('R', '1'))
         self.assertEqual((stack.used, stack.free), ('unknown', 'unknown'))
         self.assertEqual(stack.magic, 'intact')

@@ -99,8 +99,8 @@ class Entries(GuestTest):
 
     def pages(self):
         """The fixture, stopped, with its pages."""
-        self.guest.check('mkdir -p /ram; mountpoint -q /ram || '
-                         'mount -t ramfs ramfs /ram')
+        self.guest.check('mkdir -p /ram && mount -t ramfs ramfs /ram')
+        self.addCleanup(self.guest.check, 'umount /ram')
         self.reserve()
         self.fixture = self.start('pages', '/ram')
         rows = [line.split() for line in self.some(self.fixture.lines)]
@@ -158,9 +158,10 @@ class Frames(Entries):
     @property
     def flags(self):
         """Those of each kind; this guest has no page of 1 GB."""
-        return self.FLAGS | {
+        flags = self.FLAGS | {
             f'{none}hugetlb-{size}': (0, 0, 1) for none in ('', 'none-')
             for size in self.tables.hugetlb if size < 1 << 30}
+        return {kind: flags[kind] for kind in set(flags) - self.absent}
 
     def test_secrets(self):
         """names the frame in which a secret lies, of every kind of page"""

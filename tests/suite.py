@@ -51,6 +51,16 @@ echo 1 >/sys/kernel/rcu_expedited
 echo 0 >/proc/sys/kernel/randomize_va_space
 '''
 
+# What tests change, and must put back for those that come after them.
+FACTS = '''
+cd /proc/sys
+grep -H . kernel/randomize_va_space vm/overcommit_memory vm/nr_hugepages \
+    kernel/modules_disabled
+grep -H Cpus_allowed: /proc/1/status
+cut -d ' ' -f 1-4 /proc/mounts
+cat /proc/swaps /sys/kernel/mm/transparent_hugepage/enabled
+'''
+
 # In which of a kernel's guests a class runs: that with the first kind of page
 # tables it has, each, or those whose tables reach above the first 256 TB.
 FIRST, EACH, HIGH = 'first', 'each', 'high'
@@ -80,7 +90,12 @@ class Log:
         self.mark = None
         self.taint = TAINT_ALLOWED
         self.guest.check(QUICK)
+        self.facts = self.guest.run(FACTS).output
         self.complaints()
+
+    def as_booted(self):
+        """Whether what tests change now and then is as it was at first."""
+        return self.guest.run(FACTS).output == self.facts
 
     def complaints(self):
         """What happened since the last look that may not happen."""
@@ -172,6 +187,18 @@ class GuestTest(unittest.TestCase):
         """What the guest's page tables look like."""
         kind = ARCHITECTURES[self.guest.kernel.arch]
         return kind(self.page, self.guest.paging)
+
+    @property
+    def absent(self):
+        """The kinds of pages that this guest's kernel cannot have."""
+        kernel, absent = self.guest.kernel, set()
+        if not kernel.has('TRANSPARENT_HUGEPAGE'):
+            absent |= {'thp', 'none-thp', 'huge-zero'}
+        if not kernel.has('MEMORY_FAILURE'):
+            absent.add('poisoned')
+        if not kernel.advises('GUARD_INSTALL'):
+            absent.add('guard')
+        return absent
 
     def reserve(self):
         """Have two pages of hugetlb of each size but 1 GB, which only the

@@ -31,7 +31,6 @@ class Tables:
 
     kernel_half = 1         # the kernel's addresses need a bit in the same table
     hole_at_end = 0         # bytes that no process can have, at the end
-    poisons = True          # memory can be given up as broken
     accessed = None         # the bit that says so
 
     def __init__(self, page, paging):
@@ -165,7 +164,6 @@ class Arm64(Tables):
 class Riscv64(Tables):
     """The privileged specification, chapters on Sv39, Sv48, Sv57 and Svnapot."""
 
-    poisons = False
     TABLE = {'present': 0, 'read': 1, 'write': 2, 'exec': 3, 'user': 4,
              'accessed': 6, 'dirty': 7}
 

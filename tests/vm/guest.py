@@ -103,6 +103,7 @@ class Guest:
         self.append = append
         self.accel = accel or accelerator(kernel, initramfs, paging)
         self.boots = 0
+        self.ended = False
         self.qemu = None
         self.directory = None
 
@@ -134,6 +135,8 @@ class Guest:
         try:
             self.start(BOOT_SECONDS)
         except GuestDied as error:
+            if self.ended:
+                raise
             announce(f'{self.kernel.name}: booting it again, for {error}')
             self.start(BOOT_SECONDS)
 
@@ -165,6 +168,11 @@ class Guest:
                 '-device', 'virtserialport,chardev=agent,name=agent',
                 '-chardev', f'socket,id=monitor,fd={monitor}',
                 '-mon', 'chardev=monitor,mode=control']
+
+    def end(self):
+        """Stop, for good."""
+        self.ended = True
+        self.stop()
 
     def stop(self):
         """End the guest, in whatever state it is."""

@@ -54,7 +54,8 @@ class Tap:
         """A row for each kernel, in the order of their list: its name, and a
         cell for each test file."""
         order = {name: i for i, name in enumerate([TREE, 'stock', *listed()])}
-        kernels = sorted({kernel for kernel, _ in self.counts}, key=order.get)
+        kernels = sorted({kernel for kernel, _ in self.counts},
+                         key=lambda name: order.get(name, -1))
         return [[kernel] + [cell(self.counts.get((kernel, name)))
                             for name in names]
                 for kernel in kernels]
