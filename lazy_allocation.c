@@ -541,7 +541,7 @@ static int print_row(const struct row *r)
 
 	snprintf(expected, sizeof(expected), "%+ld %+ld", r->expected.vsz,
 		 r->expected.rss);
-	printf("%-19s %7ld %+7ld %7ld %+7ld %7ld  %-13s %s\n", r->step,
+	printf("%-19s %7ld %+7ld %7ld %+7ld %7ld  %-14s %s\n", r->step,
 	       r->is.vsz, r->is.vsz - r->was.vsz, r->is.rss,
 	       r->is.rss - r->was.rss, r->is.pss,
 	       r->expected.none ? r->expected.none : expected,
@@ -584,7 +584,7 @@ static int run_steps(struct demo *d)
 	struct expectation e = {};
 
 	printf("%-19s %7s %7s %7s %7s %7s  %s\n", "kB", "VSZ", "change", "RSS",
-	       "change", "PSS", "exp. VSZ RSS  held?");
+	       "change", "PSS", "exp. VSZ RSS   held?");
 	for (long i = 0; i < d->steps; i++) {
 		const struct step *s = &steps[i];
 

@@ -21,7 +21,7 @@ STEPS = ('start', 'malloc', 'read every page', 'write quarter 1',
 STARTS = ('start', 'fork: child')   # of each process: there is no change yet
 
 LINE = re.compile(r'(.{19}) +(\d+) +([+-]\d+) +(\d+) +([+-]\d+) +(\d+)  '
-                  r'(.{13}) (held|FAILED|-)')
+                  r'(.{14}) (held|FAILED|-)')
 EIGHTHS = ' ▏▎▍▌▋▊▉'
 
 Row = collections.namedtuple('Row', 'step pid vsz vsz_change rss rss_change '
