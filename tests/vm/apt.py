@@ -115,7 +115,8 @@ class Apt:
 
     def _ask(self, *args):
         return subprocess.run(self._command('apt-cache', *args), text=True,
-                              stdout=subprocess.PIPE, check=False).stdout
+                              stdout=subprocess.PIPE, check=False,
+                              stderr=subprocess.DEVNULL).stdout
 
     def update(self):
         """Refresh the lists; what apt said of it. A third party's broken source
