@@ -75,7 +75,7 @@ struct out {
  * @collect: fills in the facts; errors as with @ask, but silent for -ENOMEM
  *           and -EINTR
  * @next: 1 when there is a row of that number, counted from 0; 0 when not; or
- *        an errno, as @collect
+ *        an errno, as @collect: the report ends there, and is not whole
  * @print: writes that row
  * @drop: frees what the facts point to, also after a failed @ask or @collect;
  *        may be NULL
@@ -339,20 +339,18 @@ static inline struct task_struct *find_task(pid_t pid)
 }
 
 /**
- * find_mm() - the address space of a task's process
+ * get_process_mm() - the address space of a task's process
  * @task: any task of it
- * @pid: the pid it was asked for by
  *
  * A process whose first thread has ended lives on in the others, so the mm is
  * taken from whichever thread still has it.
  *
- * Return: the mm, to be given back by mmput() (which may sleep), or
- * ERR_PTR(-EINVAL) after saying that there is none.
+ * Return: the mm, to be given back by mmput() (which may sleep); NULL: it has
+ * none.
  */
-static inline struct mm_struct *find_mm(struct task_struct *task, pid_t pid)
+static inline struct mm_struct *get_process_mm(struct task_struct *task)
 {
 	struct mm_struct *mm = NULL;
-	char comm[TASK_COMM_LEN], name[SAFE_NAME_LEN];
 	struct task_struct *thread;
 
 	rcu_read_lock();
@@ -362,6 +360,21 @@ static inline struct mm_struct *find_mm(struct task_struct *task, pid_t pid)
 			break;
 	}
 	rcu_read_unlock();
+	return mm;
+}
+
+/**
+ * find_mm() - the same, of a process that was asked for
+ * @task: any task of it
+ * @pid: the pid it was asked for by
+ *
+ * Return: the mm, or ERR_PTR(-EINVAL) after saying that there is none.
+ */
+static inline struct mm_struct *find_mm(struct task_struct *task, pid_t pid)
+{
+	struct mm_struct *mm = get_process_mm(task);
+	char comm[TASK_COMM_LEN], name[SAFE_NAME_LEN];
+
 	if (mm)
 		return mm;
 	copy_name(comm, task);
@@ -502,25 +515,32 @@ static const struct proc_ops report_proc_ops = {
 	.proc_release = report_release,
 };
 
-static void report_to_log(struct facts *facts)
+static int report_to_log(struct facts *facts)
 {
 	struct out out = { };
 	loff_t row;
+	int more;
 
-	for (row = 0; report.next(facts, row) > 0; row++) {
+	for (row = 0; (more = report.next(facts, row)) > 0; row++) {
 		report.print(&out, facts, row);
 		cond_resched();
 	}
+	if (more == -EINTR)
+		pr_err("interrupted before the report was whole; try again\n");
+	if (more)
+		return more;
 	/* A floor: log_buf_len= or many CPUs make it larger, and tell nobody. */
 	if (out.bytes > 1UL << CONFIG_LOG_BUF_SHIFT)
 		pr_info("LINES = %lu, more than the kernel log keeps: read /proc/"
 			KBUILD_MODNAME "\n", out.lines);
+	return 0;
 }
 
 /**
  * report_load() - what a module's init does
  *
- * Return: 0, or an errno after one line that says why; nothing is left behind.
+ * Return: 0, or an errno after one line that says why; nothing is left behind
+ * but, of a stream, the lines before that one.
  */
 static int report_load(void)
 {
@@ -547,8 +567,11 @@ static int report_load(void)
 	}
 	pr_info("Hello, Welcome to LKM\n");
 	if (facts)
-		report_to_log(facts);
-	pr_info("%s\n", report.loaded);
+		err = report_to_log(facts);
+	if (err)
+		remove_proc_entry(KBUILD_MODNAME, NULL);
+	else
+		pr_info("%s\n", report.loaded);
 drop_facts:
 	if (facts)
 		report_drop(facts);
