@@ -5,6 +5,7 @@
  *	saved_sp()		where on its stack a task left the CPU
  *	user_address()		the address in a pointer of a process
  *	pte_size()		how much a PTE maps
+ *	joined_size()		how much it maps with its neighbours, as if one
  *	entry_protnone()	is a page's entry one that keeps its owner out?
  *	decode_entry()		an entry's flags in words
  *
@@ -59,6 +60,11 @@ static inline unsigned long user_address(unsigned long address)
 static inline unsigned long pte_size(pte_t pte)
 {
 	return PAGE_SIZE;
+}
+
+static inline unsigned long joined_size(u64 value, enum level level)
+{
+	return 0;
 }
 
 /* The bit is GLOBAL in an accessible page. */
@@ -131,6 +137,13 @@ static inline unsigned long user_address(unsigned long address)
 static inline unsigned long pte_size(pte_t pte)
 {
 	return PAGE_SIZE;
+}
+
+static inline unsigned long joined_size(u64 value, enum level level)
+{
+	if (!(value & PTE_CONT))
+		return 0;
+	return level == LEVEL_PTE ? CONT_PTE_SIZE : CONT_PMD_SIZE;
 }
 
 /*
@@ -221,6 +234,12 @@ static inline unsigned long pte_size(pte_t pte)
 	if (has_svnapot() && pte_napot(pte))
 		return napot_cont_size(napot_cont_order(pte));
 	return PAGE_SIZE;
+}
+
+/* Those pages are larger pages, each in all of its entries. */
+static inline unsigned long joined_size(u64 value, enum level level)
+{
+	return 0;
 }
 
 /* The bit is GLOBAL in an accessible page. */

@@ -137,6 +137,29 @@ typedef swp_entry_t softleaf_t;
 #endif
 #endif
 
+/**
+ * marker_name() - what a marker marks
+ * @entry: one that is a marker, and none of poison
+ *
+ * PTE_MARKER_GUARD: v6.13, 7c53dfbdb024 ("mm: add PTE_MARKER_GUARD PTE marker").
+ * Before, there was no such marker to tell from others, nor one of userfaultfd
+ * before v5.19, 1db9dbc2ef05. It is asked for bit by bit: softleaf_is_*() of one
+ * marker came later than the markers.
+ * Probe: PTE_MARKER_GUARD, PTE_MARKER_UFFD_WP. Goes with 6.12.
+ */
+static inline const char *marker_name(softleaf_t entry)
+{
+#ifdef PTE_MARKER_GUARD
+	if (swp_offset(entry) & PTE_MARKER_GUARD)
+		return "guard marker";
+#endif
+#ifdef PTE_MARKER_UFFD_WP
+	if (swp_offset(entry) & PTE_MARKER_UFFD_WP)
+		return "uffd_wp marker";
+#endif
+	return "marker";
+}
+
 /*
  * p4d_offset_lockless(), pud_offset_lockless(): v6.8, edf955647269 ("riscv: Use
  * accessors to page table entries instead of direct dereference"). What riscv64

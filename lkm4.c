@@ -18,14 +18,14 @@
  *	VMA = 7f2878000000-7f2878021000 rw-p [anon]
  *
  * A walk that ends at an entry with no page behind it shows that entry as
- * INVALID, and the line below it says why there is no physical address. An empty
- * entry is `not mapped`: never touched, dropped since, or only in the page
- * cache or shmem's swap; the table cannot tell.
+ * INVALID, with what it is instead, and the line below it says why there is no
+ * physical address. An empty entry is `not mapped`: never touched, dropped since,
+ * or only in the page cache or shmem's swap; the table cannot tell.
  *
  * What the bits of an entry mean, and which sizes a page can have, depends on
  * the architecture: see arch.h. On arm64 entries with the word `cont` make up
- * one larger page for the TLB, but each maps its own part; a pointer's tag is no
- * part of its address, and not shown.
+ * one larger page for the TLB, whose size stands behind `contiguous`, but each
+ * maps its own part; a pointer's tag is no part of its address, and not shown.
  *
  * From: mm_struct: pgd, VMAs; the page tables; struct page.
  * Under: a reference to the task, then to its mm; the mmap lock; for the tables
@@ -208,68 +208,37 @@ static const struct word page_words[] = {
 	{ }
 };
 
-/* "4 kB", "2 MB", "1 GB"; @buf has room for SIZE_LEN */
-#define SIZE_LEN 16
-
-static const char *size_name(char *buf, unsigned long bytes)
-{
-	if (bytes >= SZ_1G)
-		scnprintf(buf, SIZE_LEN, "%lu GB", bytes / SZ_1G);
-	else if (bytes >= SZ_1M)
-		scnprintf(buf, SIZE_LEN, "%lu MB", bytes / SZ_1M);
-	else
-		scnprintf(buf, SIZE_LEN, "%lu kB", bytes / SZ_1K);
-	return buf;
-}
-
 static void print_entry(struct out *out, const struct walk *walk, enum level level)
 {
 	static const char * const names[LEVELS] = { "PGD", "P4D", "PUD", "PMD", "PTE" };
 	const struct entry *entry = &walk->entry[level];
-	bool last = level == walk->levels - 1;
-	bool leaf = last && walk->verdict == MAPPED;
-	char words[160] = "", size[SIZE_LEN];
+	bool last = level == walk->levels - 1, leaf = last && walk->mapped;
+	char words[160] = "", size[SIZE_LEN], joined[REMARKS_LEN];
 
 	/* An entry that leads nowhere is laid out in another way. */
 	if (last && !leaf) {
-		report_line(out, "INVALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx",
-			    names[level], entry->address, entry->index, entry->value);
+		report_line(out, "INVALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx%s%s",
+			    names[level], entry->address, entry->index, entry->value,
+			    walk->to.absent ? " | " : "", walk->to.absent ?: "");
 		return;
 	}
 	decode_entry(words, sizeof(words), entry->value, leaf, level);
-	report_line(out, "VALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx | %s%s%s%s",
+	report_line(out, "VALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx | %s%s%s%s%s",
 		    names[level], entry->address, entry->index, entry->value, words,
-		    leaf ? " | " : "", leaf ? size_name(size, walk->size) : "",
-		    leaf ? " page" : "");
+		    leaf ? " | " : "", leaf ? size_name(size, walk->to.size) : "",
+		    leaf ? " page" : "", leaf ? contiguity(joined, &walk->to) : "");
 }
 
-static void print_mapped(struct out *out, const struct walk *walk)
+static void print_target(struct out *out, const struct walk *walk)
 {
-	report_line(out, "The virtual address %lx maps to physical address %llx%s%s%s%s",
-		    walk->va, (u64)walk->phys,
-		    walk->no_access ? " | not accessible (PROT_NONE)" : "",
-		    walk->zero ? " | zero page" : "",
-		    walk->huge_zero ? " | huge zero page" : "",
-		    walk->special ? " | special (no struct page)" : "");
-}
+	char text[REMARKS_LEN];
 
-static void print_unmapped(struct out *out, const struct walk *walk)
-{
-	static const char * const reasons[] = {
-		[NO_VMA] = "no VMA here",
-		[NOT_MAPPED] = "not mapped",
-		[MIGRATING] = "being migrated",
-		[POISONED] = "poisoned",
-		[DEVICE] = "device memory",
-		[MARKER] = "marker",
-	};
-
-	if (walk->verdict == SWAPPED)
-		report_line(out, "The virtual address %lx maps to no physical address: swapped out (type %u, offset 0x%lx)",
-			    walk->va, walk->swap_type, walk->swap_offset);
+	if (walk->to.verdict == MAPPED)
+		report_line(out, "The virtual address %lx maps to physical address %llx%s",
+			    walk->va, (u64)walk->to.phys, remarks(text, &walk->to));
 	else
 		report_line(out, "The virtual address %lx maps to no physical address: %s",
-			    walk->va, reasons[walk->verdict]);
+			    walk->va, reason(text, &walk->to));
 }
 
 static void print_page(struct out *out, const struct walk *walk)
@@ -278,7 +247,7 @@ static void print_page(struct out *out, const struct walk *walk)
 	const char *kind = "file";
 	char size[SIZE_LEN], words[128] = "";
 
-	if (walk->zero || walk->huge_zero)
+	if (walk->to.zero || walk->to.huge_zero)
 		kind = "zero";
 	else if (page->hugetlb)
 		kind = "hugetlb";
@@ -290,7 +259,7 @@ static void print_page(struct out *out, const struct walk *walk)
 		kind = "shmem";
 	add_words(words, sizeof(words), page->flags, page_words);
 	report_line(out, "PAGE = %s | pfn %llx | refcount %d | mapcount %d | %s%s%s",
-		    size_name(size, walk->size), (u64)PHYS_PFN(walk->phys),
+		    size_name(size, walk->to.size), (u64)PHYS_PFN(walk->to.phys),
 		    page->refcount, page->mapcount, kind, *words ? " | " : "", words);
 }
 
@@ -317,13 +286,10 @@ static void print_walk(struct out *out, const struct facts *facts)
 	report_line(out, "Number of VMAs = %zu", facts->maps.n);
 	for (level = 0; level < walk->levels; level++)
 		print_entry(out, walk, level);
-	if (walk->verdict == MAPPED)
-		print_mapped(out, walk);
-	else
-		print_unmapped(out, walk);
+	print_target(out, walk);
 	if (walk->page.known)
 		print_page(out, walk);
-	if (walk->verdict != NO_VMA)
+	if (walk->to.verdict != NO_VMA)
 		print_mapping(out, facts);
 }
 

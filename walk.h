@@ -5,6 +5,8 @@
  *	lock_mappings()	take the mmap lock and copy the list of mappings
  *	print_vma()	the line of one of them
  *	walk_address()	what the page tables say of one virtual address
+ *	look_at()	what they say of as many as one table of PTEs covers
+ *	look_next()	that, page by page
  *
  * The walk collects and decides, and prints nothing. Its protocol, which no test
  * can hold (millions of walks went well without it):
@@ -105,6 +107,20 @@ static inline int lock_mappings(struct mm_struct *mm, struct mappings *maps,
 	}
 }
 
+#define SIZE_LEN 16
+
+/* size_name() - "4 kB", "2 MB", "1 GB"; @buf has room for SIZE_LEN */
+static inline const char *size_name(char *buf, unsigned long bytes)
+{
+	if (bytes >= SZ_1G)
+		scnprintf(buf, SIZE_LEN, "%lu GB", bytes / SZ_1G);
+	else if (bytes >= SZ_1M)
+		scnprintf(buf, SIZE_LEN, "%lu MB", bytes / SZ_1M);
+	else
+		scnprintf(buf, SIZE_LEN, "%lu kB", bytes / SZ_1K);
+	return buf;
+}
+
 #define RIGHTS_LEN sizeof("rwxp")
 
 /* rights() - "rwxp" as in /proc/PID/maps; @buf has room for RIGHTS_LEN */
@@ -152,6 +168,7 @@ enum verdict {
 	POISONED,
 	DEVICE,
 	MARKER,
+	VERDICTS
 };
 
 /**
@@ -173,35 +190,52 @@ struct page_facts {
 };
 
 /**
+ * struct target - where an entry leads
+ * @verdict: whether to a page, or why not
+ * @size: MAPPED: bytes that the entry maps
+ * @phys: MAPPED: physical address of the byte that was asked for
+ * @joined: MAPPED: bytes that the entries around it map as well, which the CPU
+ *          may take for one page (arm64's CONT); 0: it stands by itself
+ * @swap_type: SWAPPED: number of the swap area
+ * @swap_offset: SWAPPED: page slot in it
+ * @absent: not MAPPED: what the entry is, in the kernel's words; NULL: empty
+ * @no_access: a page with its rights taken away (PROT_NONE, NUMA hint)
+ * @zero: the page of zeroes that stands in for memory only read so far
+ * @huge_zero: the huge one of them
+ * @special: memory without a struct page that we may touch
+ */
+struct target {
+	enum verdict verdict;
+	unsigned long size;
+	phys_addr_t phys;
+	unsigned long joined;
+	unsigned int swap_type;
+	unsigned long swap_offset;
+	const char *absent;
+	bool no_access;
+	bool zero;
+	bool huge_zero;
+	bool special;
+};
+
+/**
  * struct walk - a virtual address and what its page tables say of it
  * @va: the address
  * @entry: the entries that were read, from the top; of levels that are folded
  *         into one, each has that one's entry
  * @levels: how many
- * @verdict: where the address leads
- * @size: MAPPED: bytes that the last entry maps
- * @phys: MAPPED: physical address of the byte at @va
- * @swap_type: SWAPPED: number of the swap area
- * @swap_offset: SWAPPED: page slot in it
- * @no_access: a page with its rights taken away (PROT_NONE, NUMA hint)
- * @zero: the page of zeroes that stands in for memory only read so far
- * @huge_zero: the huge one of them
- * @special: memory without a struct page that we may touch
- * @page: the page
+ * @mapped: whether the last one maps a page
+ * @span: bytes of addresses that the last one speaks for
+ * @to: where it leads
+ * @page: the page there
  */
 struct walk {
 	unsigned long va;
 	struct entry entry[LEVELS];
 	int levels;
-	enum verdict verdict;
-	unsigned long size;
-	phys_addr_t phys;
-	unsigned int swap_type;
-	unsigned long swap_offset;
-	bool no_access;
-	bool zero;
-	bool huge_zero;
-	bool special;
+	bool mapped;
+	unsigned long span;
+	struct target to;
 	struct page_facts page;
 };
 
@@ -231,46 +265,17 @@ static inline void walk_step(struct walk *walk, const void *entry,
 		steps[i - 1] = steps[i];
 }
 
-static inline void walk_ends_at(struct walk *walk, unsigned long pfn,
-				unsigned long size)
-{
-	walk->verdict = MAPPED;
-	walk->size = size;
-	walk->phys = PFN_PHYS(pfn) + (walk->va & (size - 1));
-}
-
-/*
- * Nothing present: what the entry says instead. The entries of huge pages are
- * laid out as those of small ones where they are not present.
- */
-static inline void walk_ends_absent(struct walk *walk)
+static inline void walk_ends(struct walk *walk, bool mapped, unsigned long span)
 {
 	int last = walk->levels - 1;
-	pte_t pte = __pte(walk->entry[last].value);
-	softleaf_t entry;
 
 	/* The first of folded levels counts as present, whatever its entry says. */
-	while (last && walk->entry[last].address == walk->entry[last - 1].address)
+	while (!mapped && last &&
+	       walk->entry[last].address == walk->entry[last - 1].address)
 		last--;
 	walk->levels = last + 1;
-	walk->verdict = NOT_MAPPED;
-	if (pte_none(pte))
-		return;
-	entry = softleaf_from_pte(pte);
-	if (softleaf_is_migration(entry)) {
-		walk->verdict = MIGRATING;
-	} else if (softleaf_is_hwpoison(entry) || softleaf_is_poison_marker(entry)) {
-		walk->verdict = POISONED;
-	} else if (softleaf_is_device_private(entry) ||
-		   softleaf_is_device_exclusive(entry)) {
-		walk->verdict = DEVICE;
-	} else if (softleaf_is_marker(entry)) {
-		walk->verdict = MARKER;
-	} else {
-		walk->verdict = SWAPPED;
-		walk->swap_type = swp_type(entry);
-		walk->swap_offset = swp_offset(entry);
-	}
+	walk->mapped = mapped;
+	walk->span = span;
 }
 
 /*
@@ -290,6 +295,12 @@ static inline bool pmd_is_page(pmd_t pmd)
 	return pmd_present(pmd) && (pmd_leaf(pmd) || pmd_bad(pmd));
 }
 
+/* Bytes of addresses that a PTE speaks for. */
+static inline unsigned long pte_span(pte_t pte)
+{
+	return pte_present(pte) ? pte_size(pte) : PAGE_SIZE;
+}
+
 /* The lower three levels, from the copy of the entry above them. */
 static inline void walk_pud(struct vm_area_struct *vma, p4d_t *p4dp, p4d_t p4d,
 			    struct walk *walk)
@@ -302,25 +313,22 @@ static inline void walk_pud(struct vm_area_struct *vma, p4d_t *p4dp, p4d_t p4d,
 
 	walk_step(walk, pudp, &p4d, pud_val(pud), pud_index(va));
 	if (pud_is_page(vma, pud))
-		return walk_ends_at(walk, pud_pfn(pud), PUD_SIZE);
+		return walk_ends(walk, true, PUD_SIZE);
 	if (!pud_present(pud))
-		return walk_ends_absent(walk);
+		return walk_ends(walk, false, PUD_SIZE);
 
 	pmdp = pmd_offset_lockless(pudp, pud, va);
 	pmd = READ_ONCE(*pmdp);
 	walk_step(walk, pmdp, &pud, pmd_val(pmd), pmd_index(va));
 	if (pmd_is_page(pmd))
-		return walk_ends_at(walk, pmd_pfn(pmd), PMD_SIZE);
+		return walk_ends(walk, true, PMD_SIZE);
 	if (!pmd_present(pmd))
-		return walk_ends_absent(walk);
+		return walk_ends(walk, false, PMD_SIZE);
 
 	ptep = pte_offset_kernel(&pmd, va);
 	pte = READ_ONCE(*ptep);
 	walk_step(walk, ptep, &pmd, pte_val(pte), pte_index(va));
-	if (pte_present(pte))
-		walk_ends_at(walk, pte_pfn(pte), pte_size(pte));
-	else
-		walk_ends_absent(walk);
+	walk_ends(walk, pte_present(pte), pte_span(pte));
 }
 
 /* Interrupts are off, and @vma covers the address: see the head of this file. */
@@ -335,34 +343,147 @@ static inline void walk_levels(struct mm_struct *mm, struct vm_area_struct *vma,
 	walk->levels = 0;
 	walk_step(walk, pgdp, NULL, pgd_val(pgd), pgd_index(va));
 	if (!pgd_present(pgd))
-		return walk_ends_absent(walk);
+		return walk_ends(walk, false, PGDIR_SIZE);
 	p4dp = p4d_offset_lockless(pgdp, pgd, va);
 	p4d = READ_ONCE(*p4dp);
 	/* Where this level is folded, not every kernel has a p4d_index(). */
 	walk_step(walk, p4dp, &pgd, p4d_val(p4d), offset_in_page(p4dp) / sizeof(p4d));
 	if (!p4d_present(p4d))
-		return walk_ends_absent(walk);
+		return walk_ends(walk, false, P4D_SIZE);
 	walk_pud(vma, p4dp, p4d, walk);
 }
 
-/* ---- the page behind a translation ------------------------------------ */
+/* ---- where an entry leads --------------------------------------------- */
 
-/* What the last entry says of the page, before the page itself is asked. */
-static inline void walk_remarks(struct vm_area_struct *vma, struct walk *walk)
+/*
+ * Nothing present: what the entry says instead. The entries of huge pages are
+ * laid out as those of small ones where they are not present.
+ */
+static inline void read_absent(struct target *to, u64 value)
 {
-	unsigned long pfn = PHYS_PFN(walk->phys);
-	u64 value = walk->entry[walk->levels - 1].value;
+	softleaf_t entry = softleaf_from_pte(__pte(value));
 
-	walk->no_access = entry_protnone(value);
-	walk->zero = walk->levels == LEVELS && is_zero_pfn(pfn);
-	walk->special = !pfn_valid(pfn);
-	if (walk->zero)
-		return;
-	if (walk->levels == LEVELS)
-		walk->special |= pte_special(__pte(value));
-	else
-		walk->special |= !!(vma->vm_flags & VM_PFNMAP);
+	if (softleaf_is_migration(entry)) {
+		to->verdict = MIGRATING;
+		to->absent = "migration";
+	} else if (softleaf_is_hwpoison(entry)) {
+		to->verdict = POISONED;
+		to->absent = "hwpoison";
+	} else if (softleaf_is_poison_marker(entry)) {
+		to->verdict = POISONED;
+		to->absent = "poison marker";
+	} else if (softleaf_is_device_private(entry)) {
+		to->verdict = DEVICE;
+		to->absent = "device private";
+	} else if (softleaf_is_device_exclusive(entry)) {
+		to->verdict = DEVICE;
+		to->absent = "device exclusive";
+	} else if (softleaf_is_marker(entry)) {
+		to->verdict = MARKER;
+		to->absent = marker_name(entry);
+	} else {
+		to->verdict = SWAPPED;
+		to->absent = "swap";
+		to->swap_type = swp_type(entry);
+		to->swap_offset = swp_offset(entry);
+	}
 }
+
+static inline unsigned long entry_pfn(u64 value, enum level level)
+{
+	switch (level) {
+	case LEVEL_PUD:
+		return pud_pfn(__pud(value));
+	case LEVEL_PMD:
+		return pmd_pfn(__pmd(value));
+	default:
+		return pte_pfn(__pte(value));
+	}
+}
+
+/**
+ * read_target() - where an entry leads
+ * @to: filled in; whether it is the huge zero page only the page can tell
+ * @value: the entry
+ * @level: the level it was found at
+ * @size: bytes that it maps; 0: none
+ * @va: the address that was asked for
+ * @flags: the mapping's, VM_READ and so on
+ */
+static inline void read_target(struct target *to, u64 value, enum level level,
+			       unsigned long size, unsigned long va,
+			       unsigned long flags)
+{
+	bool small = level == LEVEL_PTE;
+	unsigned long pfn;
+
+	*to = (struct target){ .verdict = NOT_MAPPED };
+	if (!size) {
+		if (!pte_none(__pte(value)))
+			read_absent(to, value);
+		return;
+	}
+	to->verdict = MAPPED;
+	to->size = size;
+	to->phys = PFN_PHYS(entry_pfn(value, level)) + (va & (size - 1));
+	to->joined = joined_size(value, level);
+	to->no_access = entry_protnone(value);
+	pfn = PHYS_PFN(to->phys);
+	to->zero = small && is_zero_pfn(pfn);
+	to->special = !pfn_valid(pfn);
+	if (!to->zero)
+		to->special |= small ? pte_special(__pte(value)) :
+				       !!(flags & VM_PFNMAP);
+}
+
+/* ---- that, in words --------------------------------------------------- */
+
+static const char * const reasons[VERDICTS] = {
+	[NO_VMA] = "no VMA here",
+	[NOT_MAPPED] = "not mapped",
+	[SWAPPED] = "swapped out",
+	[MIGRATING] = "being migrated",
+	[POISONED] = "poisoned",
+	[DEVICE] = "device memory",
+	[MARKER] = "marker",
+};
+
+#define REMARKS_LEN 128
+
+/* reason() - why there is no page; @buf has room for REMARKS_LEN */
+static inline const char *reason(char *buf, const struct target *to)
+{
+	if (to->verdict != SWAPPED)
+		return reasons[to->verdict];
+	scnprintf(buf, REMARKS_LEN, "%s (type %u, offset 0x%lx)",
+		  reasons[SWAPPED], to->swap_type, to->swap_offset);
+	return buf;
+}
+
+/* remarks() - what is to be said of a page; @buf has room for REMARKS_LEN */
+static inline const char *remarks(char *buf, const struct target *to)
+{
+	scnprintf(buf, REMARKS_LEN, "%s%s%s%s",
+		  to->no_access ? " | not accessible (PROT_NONE)" : "",
+		  to->zero ? " | zero page" : "",
+		  to->huge_zero ? " | huge zero page" : "",
+		  to->special ? " | special (no struct page)" : "");
+	return buf;
+}
+
+/* contiguity() - of what a page is a part; @buf has room for REMARKS_LEN */
+static inline const char *contiguity(char *buf, const struct target *to)
+{
+	char size[SIZE_LEN];
+
+	buf[0] = '\0';
+	if (to->joined)
+		scnprintf(buf, REMARKS_LEN, " | contiguous (%s)",
+			  size_name(size, to->joined));
+	return buf;
+}
+
+/* ---- the page behind a translation ------------------------------------ */
 
 /*
  * Take a reference to the page that the walk came to, as get_user_pages_fast()
@@ -375,7 +496,7 @@ static inline struct page *walk_hold(struct mm_struct *mm,
 				     struct vm_area_struct *vma,
 				     const struct walk *walk, bool *same)
 {
-	struct page *page = pfn_to_page(PHYS_PFN(walk->phys));
+	struct page *page = pfn_to_page(PHYS_PFN(walk->to.phys));
 	struct page *head = compound_head(page);
 	struct walk again = { .va = walk->va };
 
@@ -391,7 +512,7 @@ static inline struct page *walk_hold(struct mm_struct *mm,
 static inline void copy_page_facts(struct walk *walk, struct page *head,
 				   struct vm_area_struct *vma)
 {
-	struct page *page = pfn_to_page(PHYS_PFN(walk->phys));
+	struct page *page = pfn_to_page(PHYS_PFN(walk->to.phys));
 
 	walk->page = (struct page_facts){
 		.known = true,
@@ -406,7 +527,7 @@ static inline void copy_page_facts(struct walk *walk, struct page *head,
 	 * No module can ask for the huge zero page by name. (DAX maps it into
 	 * files, too, where it passes for a page of the file.)
 	 */
-	walk->huge_zero = walk->size == PMD_SIZE && !walk->page.anon &&
+	walk->to.huge_zero = walk->to.size == PMD_SIZE && !walk->page.anon &&
 			  vma_is_anonymous(vma);
 }
 
@@ -424,9 +545,10 @@ static inline bool walk_try(struct mm_struct *mm, struct vm_area_struct *vma,
 
 	local_irq_save(irq);
 	walk_levels(mm, vma, walk);
-	if (walk->verdict == MAPPED)
-		walk_remarks(vma, walk);
-	again = walk->verdict == MAPPED && !walk->special;
+	read_target(&walk->to, walk->entry[walk->levels - 1].value,
+		    walk->levels - 1, walk->mapped ? walk->span : 0, walk->va,
+		    vma->vm_flags);
+	again = walk->mapped && !walk->to.special;
 	if (again)
 		head = walk_hold(mm, vma, walk, &same);
 	local_irq_restore(irq);
@@ -453,11 +575,166 @@ static inline void walk_address(struct mm_struct *mm, struct vm_area_struct *vma
 {
 	int tries = 8;
 
-	walk->verdict = NO_VMA;
+	walk->to.verdict = NO_VMA;
 	if (!vma)
 		return;
 	while (tries-- && walk_try(mm, vma, walk))
 		cpu_relax();
+}
+
+/* ---- many addresses --------------------------------------------------- */
+
+/**
+ * struct look - what one look at an address space saw
+ * @va: the first address
+ * @end: the first one that it says nothing of
+ * @map: the mapping that covers them all; @map.end is 0 where there is none
+ * @walk: the walk of @va
+ * @n: how many PTEs were copied, from that of @va on; 0: the last entry of @walk
+ *     speaks for all addresses
+ * @again: how often the table was no longer the process's own once it was copied
+ * @pte: the PTEs
+ */
+struct look {
+	unsigned long va;
+	unsigned long end;
+	struct mapping map;
+	struct walk walk;
+	unsigned int n;
+	unsigned int again;
+	u64 pte[PTRS_PER_PTE];
+};
+
+/* Return: whether it was another table by the time that all was copied. */
+static inline bool look_at_table(struct mm_struct *mm, struct vm_area_struct *vma,
+				 struct look *look)
+{
+	struct walk again = { .va = look->va };
+	unsigned long irq, last = look->va | (PMD_SIZE - 1);
+	bool changed;
+	pte_t *ptep;
+	unsigned int i;
+
+	local_irq_save(irq);
+	walk_levels(mm, vma, &look->walk);
+	if (look->walk.levels < LEVELS) {
+		local_irq_restore(irq);
+		return false;
+	}
+	if (last < look->end - 1)
+		look->end = last + 1;
+	look->n = (look->end - look->va) >> PAGE_SHIFT;
+	ptep = (pte_t *)look->walk.entry[LEVEL_PTE].address;
+	for (i = 0; i < look->n; i++)
+		look->pte[i] = pte_val(READ_ONCE(ptep[i]));
+	walk_levels(mm, vma, &again);
+	changed = again.levels < LEVELS || again.entry[LEVEL_PTE].address !=
+					   look->walk.entry[LEVEL_PTE].address;
+	local_irq_restore(irq);
+	return changed;
+}
+
+/* The mmap lock is held, and @vma covers the first address. */
+static inline void look_into(struct mm_struct *mm, struct vm_area_struct *vma,
+			     struct look *look)
+{
+	unsigned long end = look->end;
+
+	look->map = (struct mapping){ vma->vm_start, vma->vm_end, vma->vm_flags };
+	for (;;) {
+		look->end = min(end, vma->vm_end);
+		look->n = 0;
+		if (!look_at_table(mm, vma, look))
+			break;
+		if (++look->again == 8)
+			return;
+	}
+	if (look->n)
+		return;
+	/* No table, or no longer: one entry for all, and a page to be asked. */
+	walk_address(mm, vma, &look->walk);
+	look->end = min(look->end, (look->va | (look->walk.span - 1)) + 1);
+}
+
+/**
+ * look_at() - look at the addresses from one on
+ * @mm: the address space; held by mmgrab() at least
+ * @va: the first address, a page's
+ * @end: the last address that is wanted, and one; a page's
+ * @look: what was seen; its @end tells how far it goes
+ *
+ * As far as one table of PTEs goes (2 MB with 4 kB pages), or one entry of a
+ * higher level, or a gap between mappings: the mmap lock is held no longer.
+ *
+ * Return: 0; -ESRCH: no process uses the address space any more; -EINTR
+ */
+static inline int look_at(struct mm_struct *mm, unsigned long va,
+			  unsigned long end, struct look *look)
+{
+	struct vm_area_struct *vma;
+
+	look->va = va;
+	look->end = end;
+	look->map = (struct mapping){ };
+	look->walk = (struct walk){ .va = va, .to.verdict = NO_VMA };
+	look->n = 0;
+	look->again = 0;
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+	if (mmap_read_lock_killable(mm)) {
+		mmput(mm);
+		return -EINTR;
+	}
+	vma = find_vma(mm, va);
+	if (vma && vma->vm_start <= va)
+		look_into(mm, vma, look);
+	else if (vma)
+		look->end = min(end, vma->vm_start);
+	mmap_read_unlock(mm);
+	mmput(mm);
+	return 0;
+}
+
+/**
+ * struct stretch - addresses that one entry speaks for
+ * @va: the first
+ * @end: the first behind them
+ * @to: where @va leads
+ */
+struct stretch {
+	unsigned long va;
+	unsigned long end;
+	struct target to;
+};
+
+/**
+ * look_next() - the next stretch of what a look saw
+ * @look: the look
+ * @va: the address to go on from
+ * @stretch: filled in
+ *
+ * Return: whether there is one.
+ */
+static inline bool look_next(const struct look *look, unsigned long va,
+			     struct stretch *stretch)
+{
+	u64 value;
+	pte_t pte;
+
+	if (va >= look->end)
+		return false;
+	stretch->va = va;
+	if (!look->n) {
+		stretch->end = look->end;
+		stretch->to = look->walk.to;
+		return true;
+	}
+	value = look->pte[(va - look->va) >> PAGE_SHIFT];
+	pte = __pte(value);
+	stretch->end = min(look->end, (va | (pte_span(pte) - 1)) + 1);
+	read_target(&stretch->to, value, LEVEL_PTE,
+		    pte_present(pte) ? pte_size(pte) : 0, va, look->map.flags);
+	return true;
 }
 
 #endif /* LKM_WALK_H */

@@ -21,7 +21,8 @@ UNITS = {'kB': 1 << 10, 'MB': 1 << 20, 'GB': 1 << 30}
 
 ENTRY = re.compile(r'(IN)?VALID (P[G4UMT][DE]) ADDRESS = ([0-9a-f]{16}) \| '
                    r'INDEX = (\d+) \| ENTRY = ([0-9a-f]+)'
-                   r'(?: \| ([a-z0-9_ ]*?))?(?: \| (\d+ [kMG]B) page)?')
+                   r'(?: \| ([a-z0-9_ ]*?))?(?: \| (\d+ [kMG]B) page)?'
+                   r'(?: \| contiguous \((\d+ [kMG]B)\))?')
 MAPS = re.compile(r'The virtual address ([0-9a-f]+) maps to physical address '
                   r'([0-9a-f]+)((?: \| [^|]+)*)')
 NOWHERE = re.compile(r'The virtual address ([0-9a-f]+) maps to no physical '
@@ -43,7 +44,8 @@ KPF_SWAPBACKED, KPF_ANON, KPF_HUGE, KPF_KSM, KPF_ZERO = 14, 12, 17, 21, 24
 
 Page = collections.namedtuple('Page', 'kind pid address secret')
 
-Entry = collections.namedtuple('Entry', 'valid level at index value words size')
+Entry = collections.namedtuple(
+    'Entry', 'valid level at index value words size joined')
 
 
 def in_bytes(text):
@@ -81,9 +83,10 @@ class Walk:
         return match.groups()
 
     def _entry(self, test, line):
-        bad, level, at, index, value, words, size = self._match(test, ENTRY, line)
+        bad, level, at, index, value, words, size, joined = self._match(
+            test, ENTRY, line)
         return Entry(not bad, level, int(at, 16), int(index), int(value, 16),
-                     (words or '').split(), in_bytes(size))
+                     (words or '').split(), in_bytes(size), in_bytes(joined))
 
     def _answer(self, test, line):
         if ' to no ' in line:
@@ -266,6 +269,7 @@ class Lkm4(GuestTest):
                          (entry & 31, entry >> 5 & (1 << 50) - 1))
         self.assertEqual([entry.valid for entry in walk.entries],
                          [True] * 4 + [False])
+        self.assertEqual(walk.entries[-1].words, ['swap'])
 
     # --- the levels ---
 
@@ -317,6 +321,7 @@ class Lkm4(GuestTest):
                 f'<{size // each}Q',
                 self.guest.kernel_virtual(first, size // each * 8))
             start = walk.physical & -size
+            self.assertEqual(walk.entries[-1].joined, size)
             for number, value in enumerate(entries):
                 self.assertTrue(value & tables.CONT)
                 self.assertEqual(tables.leads_to(value, each),
@@ -333,16 +338,21 @@ class Lkm4(GuestTest):
                                  above[2:5] == entry[2:5],
                                  f'{page.kind}: {above} {entry}')
 
+    # What stands in place of a page.
+    ABSENT = {'poisoned': 'hwpoison', 'guard': 'guard marker'}
+
     def test_words(self):
-        """the words behind an entry are its bits"""
+        """the words behind an entry are its bits, or what it is instead"""
         for page, walk in self.pairs:
             for entry in walk.entries:
                 words = self.tables.words(
                     entry.value, entry.level, entry.size is not None,
-                    page.kind == 'device') if entry.valid else set()
+                    page.kind == 'device') if entry.valid else set(
+                        self.ABSENT.get(page.kind, '').split())
                 self.assertEqual(set(entry.words), words,
                                  f'{page.kind} {entry}')
                 self.assertEqual(len(entry.words), len(words), entry)
+                self.assertEqual(entry.joined is not None, 'cont' in words)
         self.compare_joined()
 
     # --- against /proc ---
