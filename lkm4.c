@@ -27,6 +27,11 @@
  * one larger page for the TLB, whose size stands behind `contiguous`, but each
  * maps its own part; a pointer's tag is no part of its address, and not shown.
  *
+ * Two more questions, each with lines of its own (see the header named):
+ *
+ *	pid=1 address=0x7f2878000000 length=0x400000	what lies there? region.h
+ *	phys=0x205018abc				who maps that? owners.h
+ *
  * From: mm_struct: pgd, VMAs; the page tables; struct page.
  * Under: a reference to the task, then to its mm; the mmap lock; for the tables
  *	the protocol at the head of walk.h.
@@ -44,14 +49,24 @@
 #include <linux/page-flags.h>
 
 #include "arch.h"
+#include "owners.h"
+#include "region.h"
 #include "report.h"
 #include "walk.h"
 
 PARAM(pid, "pid of the process (1 to 4194304, must be given)");
 PARAM(address, "virtual address, best in hexadecimal as 0x7f2878000abc (0 to the end of user space, must be given)");
+PARAM(length, "bytes from address= on: show all runs of pages there, not one walk (1 to the end of user space, default none)");
+PARAM(phys, "physical address whose mappings are wanted, in place of pid=, address= and length= (default none)");
 PARAM(vmas, "1: list the mappings; 0: only count them (0 or 1, default 1)");
 
+enum question { ONE_ADDRESS, A_RANGE, THE_OWNERS };
+
 struct facts {
+	enum question question;
+	struct region region;
+	struct owners owners;
+	unsigned long length;	/* bytes, of a range */
 	pid_t pid;
 	bool list_vmas;
 	char comm[TASK_COMM_LEN];
@@ -63,28 +78,65 @@ struct facts {
 	char label[24];		/* what stands in place of a file's name */
 };
 
+struct params {
+	struct param pid, address, length, phys, vmas;
+};
+
+static int ask_owners(struct facts *facts, const struct params *params)
+{
+	u64 phys;
+	int err;
+
+	if (*params->pid.text || *params->address.text || *params->length.text) {
+		pr_err("phys= is asked of all processes: give it without pid=, address= and length=, or leave it out\n");
+		return -EINVAL;
+	}
+	err = param_number(&params->phys, "phys", 0, PHYS_ADDR_MAX, &phys);
+	facts->question = THE_OWNERS;
+	facts->owners.phys = phys;
+	return err;
+}
+
+static int ask_length(struct facts *facts, const struct params *params)
+{
+	u64 length;
+	int err = param_number(&params->length, "length", 0, U64_MAX, &length);
+
+	if (err || !*params->length.text)
+		return err;
+	if (!length) {
+		pr_err("length=0: no range; give its bytes, 0x200000 for example, or leave it out\n");
+		return -EINVAL;
+	}
+	facts->question = A_RANGE;
+	facts->length = length;
+	return 0;
+}
+
 static int ask(struct facts *facts)
 {
-	struct param pid, address, vmas;
+	struct params params;
 	u64 va;
 	int err;
 
 	kernel_param_lock(THIS_MODULE);
-	pid = pid_param;
-	address = address_param;
-	vmas = vmas_param;
+	params = (struct params){ pid_param, address_param, length_param,
+				  phys_param, vmas_param };
 	kernel_param_unlock(THIS_MODULE);
-	err = param_pid(&pid, 0, &facts->pid);
+	if (*params.phys.text)
+		return ask_owners(facts, &params);
+	err = param_pid(&params.pid, 0, &facts->pid);
 	if (err)
 		return err;
-	if (!*address.text) {
+	if (!*params.address.text) {
 		pr_err("no address= given: give a virtual address, as /proc/%d/maps lists them, with 0x in front\n",
 		       facts->pid);
 		return -EINVAL;
 	}
-	err = param_number(&address, "address", 0, U64_MAX, &va);
+	err = param_number(&params.address, "address", 0, U64_MAX, &va);
 	facts->walk.va = user_address(va);
-	return err ?: param_flag(&vmas, "vmas", true, &facts->list_vmas);
+	err = err ?: ask_length(facts, &params);
+	return err ?: param_flag(&params.vmas, "vmas", true, &facts->list_vmas);
 }
 
 /* ---- collect ---------------------------------------------------------- */
@@ -137,19 +189,13 @@ static int name_file(struct facts *facts, struct file *file)
 	return facts->name ? 0 : -ENOMEM;
 }
 
-static int collect_mm(struct facts *facts, struct mm_struct *mm)
+static int collect_walk(struct facts *facts, struct mm_struct *mm)
 {
 	unsigned long va = facts->walk.va;
 	struct vm_area_struct *vma;
 	struct file *file = NULL;
-	int err;
+	int err = lock_mappings(mm, &facts->maps, facts->list_vmas);
 
-	if (va >= mm->task_size) {
-		pr_err("address=0x%lx: not in the user space of pid %d; give an address below 0x%lx\n",
-		       va, facts->pid, mm->task_size);
-		return -EINVAL;
-	}
-	err = lock_mappings(mm, &facts->maps, facts->list_vmas);
 	if (err)
 		return err;
 	vma = find_vma(mm, va);
@@ -166,12 +212,48 @@ static int collect_mm(struct facts *facts, struct mm_struct *mm)
 	return err;
 }
 
+/* Whole pages: those that the first and the last byte are in, too. */
+static int collect_range(struct facts *facts, struct mm_struct *mm)
+{
+	unsigned long va = facts->walk.va;
+	int err;
+
+	if (facts->length > mm->task_size - va) {
+		pr_err("length=0x%lx: runs past the user space of pid %d; give 0x%lx at most\n",
+		       facts->length, facts->pid, mm->task_size - va);
+		return -EINVAL;
+	}
+	facts->region.pid = facts->pid;
+	facts->region.start = va & PAGE_MASK;
+	facts->region.end = PAGE_ALIGN(va + facts->length);
+	err = lock_mappings(mm, &facts->maps, facts->list_vmas);
+	if (err)
+		return err;
+	mmap_read_unlock(mm);
+	return region_start(&facts->region, mm);
+}
+
+static int collect_mm(struct facts *facts, struct mm_struct *mm)
+{
+	if (facts->walk.va >= mm->task_size) {
+		pr_err("address=0x%lx: not in the user space of pid %d; give an address below 0x%lx\n",
+		       facts->walk.va, facts->pid, mm->task_size);
+		return -EINVAL;
+	}
+	if (facts->question == A_RANGE)
+		return collect_range(facts, mm);
+	return collect_walk(facts, mm);
+}
+
 static int collect(struct facts *facts)
 {
-	struct task_struct *task = find_task(facts->pid);
+	struct task_struct *task;
 	struct mm_struct *mm;
 	int err;
 
+	if (facts->question == THE_OWNERS)
+		return owners_start(&facts->owners, facts);
+	task = find_task(facts->pid);
 	if (IS_ERR(task))
 		return PTR_ERR(task);
 	copy_name(facts->comm, task);
@@ -188,6 +270,8 @@ put_task:
 
 static void drop(struct facts *facts)
 {
+	region_drop(&facts->region);
+	owners_drop(&facts->owners);
 	kvfree(facts->maps.list);
 	kvfree(facts->name);
 }
@@ -283,7 +367,6 @@ static void print_walk(struct out *out, const struct facts *facts)
 	const struct walk *walk = &facts->walk;
 	int level;
 
-	report_line(out, "Number of VMAs = %zu", facts->maps.n);
 	for (level = 0; level < walk->levels; level++)
 		print_entry(out, walk, level);
 	print_target(out, walk);
@@ -293,26 +376,43 @@ static void print_walk(struct out *out, const struct facts *facts)
 		print_mapping(out, facts);
 }
 
-/* The row behind the name and the listed mappings. */
-static loff_t last_row(const struct facts *facts)
+/* ---- rows ------------------------------------------------------------- */
+
+/* The row of the number of mappings, behind the name and those listed. */
+static loff_t count_row(const struct facts *facts)
 {
 	return 1 + (facts->list_vmas ? facts->maps.n : 0);
 }
 
 static int next(struct facts *facts, loff_t row)
 {
-	return row <= last_row(facts);
+	loff_t beyond = row - count_row(facts) - 1;
+
+	switch (facts->question) {
+	case THE_OWNERS:
+		return owners_next(&facts->owners, row);
+	case A_RANGE:
+		return beyond < 0 ? 1 : region_next(&facts->region, beyond);
+	default:
+		return beyond <= 0;
+	}
 }
 
 static void print(struct out *out, const struct facts *facts, loff_t row)
 {
 	char name[SAFE_NAME_LEN];
 
-	if (row == 0)
+	if (facts->question == THE_OWNERS)
+		owners_print(out, &facts->owners);
+	else if (row == 0)
 		report_line(out, "PID: %d | PROCESS: %s", facts->pid,
 			    safe_name(name, facts->comm));
-	else if (row < last_row(facts))
+	else if (row < count_row(facts))
 		print_vma(out, &facts->maps, row - 1);
+	else if (row == count_row(facts))
+		report_line(out, "Number of VMAs = %zu", facts->maps.n);
+	else if (facts->question == A_RANGE)
+		region_print(out, &facts->region);
 	else
 		print_walk(out, facts);
 }

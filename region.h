@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * region.h - lkm4 with length=: what lies behind a range of addresses
+ *
+ *	VA 7f2878000000-7f2878200000 PA 205000000 | 512 x 4 kB | rw-
+ *	VA 7f2878200000-7f2878400000 | not mapped
+ *	TOTAL | 4 kB x 512 = 2048 kB | not mapped 2048 kB
+ *
+ *	region_start()	what it takes, for as long as the report is read
+ *	region_next()	the next row: a run of pages, a gap, or the totals
+ *	region_print()	that row
+ *	region_drop()	what region_start() took
+ *
+ * A run is of pages that follow one another, in the address space and in memory,
+ * and are alike; it ends where the mapping does, whose rights it shows. A gap is
+ * of addresses with the same reason for having no page.
+ *
+ * The range may be a whole address space, so the rows are made one by one, from
+ * one look after another: nothing is locked in between, and nothing but the last
+ * look is kept. The process goes on, or ends. Each row is right for the moment
+ * in which its addresses were looked at; LOOKED AGAIN counts how often something
+ * else was found than the look before had told.
+ *
+ * A page that is only in part in the range is counted, and in kB with that part.
+ */
+#ifndef LKM_REGION_H
+#define LKM_REGION_H
+
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "report.h"
+#include "walk.h"
+
+/**
+ * struct run - addresses that are alike
+ * @va: the first
+ * @end: the first behind them; 0: there are none
+ * @map: the mapping they are in
+ * @to: where @va leads
+ * @pages: how many pages they are, of whatever size
+ */
+struct run {
+	unsigned long va;
+	unsigned long end;
+	struct mapping map;
+	struct target to;
+	unsigned long pages;
+};
+
+/* The sizes that pages have: those between the first and the last level's are
+ * Svnapot's, of which there is one. */
+enum { SMALL, NAPOT, PMD, PUD, PAGE_SIZES };
+
+struct totals {
+	struct {
+		unsigned long size;	/* of a page; 0: none seen */
+		unsigned long pages;
+		unsigned long bytes;
+	} mapped[PAGE_SIZES];
+	unsigned long absent[VERDICTS];	/* bytes, by reason */
+	unsigned long again;
+};
+
+/**
+ * struct region - a range that is being reported
+ * @mm: the address space, held by mmgrab() only: a process that ends while
+ *      somebody reads shall give back its memory
+ * @pid: whose it is
+ * @start: the first address; a page's
+ * @end: the first behind the range
+ * @va: the first that no row speaks of yet
+ * @look: the last look
+ * @run: the row; @run.end is 0 when it is the totals
+ * @ahead: the beginning of the next one, where it was met already
+ * @totals: of all that was looked at
+ * @row: number of the row, from 0; -1: none yet
+ */
+struct region {
+	struct mm_struct *mm;
+	pid_t pid;
+	unsigned long start;
+	unsigned long end;
+	unsigned long va;
+	struct look *look;
+	struct run run;
+	struct run ahead;
+	struct totals totals;
+	loff_t row;
+};
+
+static inline void region_rewind(struct region *region)
+{
+	region->va = region->start;
+	region->look->end = 0;
+	region->look->map.end = 0;
+	region->run.end = 0;
+	region->ahead.end = 0;
+	region->totals = (struct totals){ };
+	region->row = -1;
+}
+
+/**
+ * region_start() - begin to report a range
+ * @region: filled in, but for its @pid, @start and @end, which are the caller's
+ * @mm: the address space; the caller holds it
+ *
+ * Return: 0 or -ENOMEM; region_drop() is to be called in either case.
+ */
+static inline int region_start(struct region *region, struct mm_struct *mm)
+{
+	region->look = kvzalloc(sizeof(*region->look), GFP_KERNEL);
+	if (!region->look)
+		return -ENOMEM;
+	mmgrab(mm);
+	region->mm = mm;
+	region_rewind(region);
+	return 0;
+}
+
+static inline void region_drop(struct region *region)
+{
+	if (region->mm)
+		mmdrop(region->mm);
+	kvfree(region->look);
+}
+
+/* ---- collect ---------------------------------------------------------- */
+
+static inline void count_stretch(struct totals *totals, const struct stretch *stretch)
+{
+	unsigned long bytes = stretch->end - stretch->va, size = stretch->to.size;
+	int i = size == PAGE_SIZE ? SMALL : size == PUD_SIZE ? PUD :
+		size == PMD_SIZE ? PMD : NAPOT;
+
+	if (stretch->to.verdict != MAPPED) {
+		totals->absent[stretch->to.verdict] += bytes;
+		return;
+	}
+	totals->mapped[i].size = size;
+	totals->mapped[i].pages++;
+	totals->mapped[i].bytes += bytes;
+}
+
+/* The mapping went on, said the look before, and has changed since. */
+static inline bool mapping_changed(const struct mapping *old,
+				   const struct mapping *new, unsigned long va)
+{
+	return old->end > va &&
+	       (new->start != old->start || new->end != old->end ||
+		new->flags != old->flags);
+}
+
+/* Return: 1; 0 at the end of the range; or an errno. */
+static inline int next_stretch(struct region *region, struct stretch *stretch)
+{
+	struct mapping before;
+	int err;
+
+	while (!look_next(region->look, region->va, stretch)) {
+		if (region->va >= region->end)
+			return 0;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+		before = region->look->map;
+		err = look_at(region->mm, region->va, region->end, region->look);
+		if (err == -ESRCH)
+			pr_err("pid=%d: it ended, or started another program, before 0x%lx was looked at; the report goes no further\n",
+			       region->pid, region->va);
+		if (err)
+			return err;
+		region->totals.again += region->look->again +
+			mapping_changed(&before, &region->look->map, region->va);
+	}
+	region->va = stretch->end;
+	count_stretch(&region->totals, stretch);
+	return 1;
+}
+
+static inline bool same_remarks(const struct target *a, const struct target *b)
+{
+	return a->no_access == b->no_access && a->zero == b->zero &&
+	       a->huge_zero == b->huge_zero && a->special == b->special &&
+	       a->joined == b->joined;
+}
+
+/* Whether what comes behind a run belongs to it. */
+static inline bool run_goes_on(const struct run *run, const struct run *next)
+{
+	const struct target *a = &run->to, *b = &next->to;
+	unsigned long bytes = next->va - run->va;
+
+	if (a->verdict != b->verdict)
+		return false;
+	if (a->verdict == NO_VMA)
+		return true;
+	if (next->map.start == next->va || next->map.flags != run->map.flags)
+		return false;
+	if (a->verdict == MAPPED)
+		return a->size == b->size && a->phys + bytes == b->phys &&
+		       same_remarks(a, b);
+	if (a->verdict == SWAPPED)
+		return a->swap_type == b->swap_type &&
+		       a->swap_offset + (bytes >> PAGE_SHIFT) == b->swap_offset;
+	return true;
+}
+
+/* Return: 0, and the next run, if there is one more; or an errno. */
+static inline int take_run(struct region *region)
+{
+	struct run *run = &region->run, *ahead = &region->ahead;
+	struct stretch stretch;
+	int more;
+
+	*run = *ahead;
+	ahead->end = 0;
+	while ((more = next_stretch(region, &stretch)) > 0) {
+		*ahead = (struct run){ stretch.va, stretch.end, region->look->map,
+				       stretch.to, 1 };
+		if (!run->end) {
+			*run = *ahead;
+		} else if (run_goes_on(run, ahead)) {
+			run->end = ahead->end;
+			run->pages++;
+		} else {
+			return 0;
+		}
+		ahead->end = 0;
+	}
+	return more;
+}
+
+/**
+ * region_next() - make a row
+ * @region: the range
+ * @row: its number: that of the row before and one, the same, or 0
+ *
+ * Return: 1 when there is one, 0 when not, or an errno: -ESRCH, once it has
+ * been said, -EINTR.
+ */
+static inline int region_next(struct region *region, loff_t row)
+{
+	bool was_last = region->row >= 0 && !region->run.end;
+	int err;
+
+	if (row == region->row)
+		return 1;
+	if (!row)
+		region_rewind(region);
+	else if (was_last)
+		return 0;
+	err = take_run(region);
+	if (err)
+		return err;
+	region->row = row;
+	return 1;
+}
+
+/* ---- print ------------------------------------------------------------ */
+
+static inline void print_totals(struct out *out, const struct totals *totals)
+{
+	char text[480] = "", size[SIZE_LEN];
+	size_t len = 0;
+	int i;
+
+	for (i = 0; i < PAGE_SIZES; i++)
+		if (totals->mapped[i].size)
+			len += scnprintf(text + len, sizeof(text) - len,
+					 " | %s x %lu = %lu kB",
+					 size_name(size, totals->mapped[i].size),
+					 totals->mapped[i].pages,
+					 totals->mapped[i].bytes >> 10);
+	for (i = 0; i < VERDICTS; i++)
+		if (totals->absent[i])
+			len += scnprintf(text + len, sizeof(text) - len,
+					 " | %s %lu kB", reasons[i],
+					 totals->absent[i] >> 10);
+	if (totals->again)
+		scnprintf(text + len, sizeof(text) - len, " | LOOKED AGAIN = %lu",
+			  totals->again);
+	report_line(out, "TOTAL%s", text);
+}
+
+static inline void print_run(struct out *out, const struct run *run)
+{
+	char text[REMARKS_LEN], joined[REMARKS_LEN];
+	char size[SIZE_LEN], may[RIGHTS_LEN];
+
+	if (run->to.verdict == MAPPED)
+		report_line(out, "VA %lx-%lx PA %llx | %lu x %s | %.3s%s%s",
+			    run->va, run->end, (u64)run->to.phys, run->pages,
+			    size_name(size, run->to.size),
+			    rights(may, run->map.flags), remarks(text, &run->to),
+			    contiguity(joined, &run->to));
+	else
+		report_line(out, "VA %lx-%lx | %s", run->va, run->end,
+			    reason(text, &run->to));
+}
+
+/* region_print() - write the row that region_next() has made */
+static inline void region_print(struct out *out, const struct region *region)
+{
+	if (region->run.end)
+		print_run(out, &region->run);
+	else
+		print_totals(out, &region->totals);
+}
+
+#endif /* LKM_REGION_H */
