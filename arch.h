@@ -40,7 +40,7 @@ static inline void add_word(char *buf, size_t size, const char *word)
 static inline void add_words(char *buf, size_t size, u64 bits, const struct word *words)
 {
 	for (; words->word; words++)
-		if ((bits & words->mask) == words->mask)
+		if (words->mask && (bits & words->mask) == words->mask)
 			add_word(buf, size, words->word);
 }
 
@@ -86,10 +86,18 @@ static const struct word entry_words[] = {
 	{ }
 };
 
+static const struct word global_words[] = { X86_BIT(GLOBAL, "global"), { } };
+
+/*
+ * Two of software's bits by number: the one for userfaultfd has been renamed, and
+ * bit 58 was DEVMAP's, as long as there was no fifth one.
+ */
 static const struct word leaf_words[] = {
-	X86_BIT(GLOBAL, "global"),
 	X86_BIT(SPECIAL, "special"),
+	X86_BIT(SOFTW2, "uffd_wp"),
 	X86_BIT(SOFT_DIRTY, "soft_dirty"),
+	X86_BIT(SOFTW4, "devmap"),
+	{ BIT_ULL(58) & ~(1ULL << _PAGE_BIT_SOFTW4), "saved_dirty" },
 	X86_BIT(PKEY_BIT0, "pkey0"),
 	X86_BIT(PKEY_BIT1, "pkey1"),
 	X86_BIT(PKEY_BIT2, "pkey2"),
@@ -115,6 +123,8 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 		add_words(buf, size, value,
 			  level == LEVEL_PTE ? pte_words : huge_words);
 	if (leaf && !entry_protnone(value))
+		add_words(buf, size, value, global_words);
+	if (leaf)
 		add_words(buf, size, value, leaf_words);
 	add_words(buf, size, value, nx_words);
 }
@@ -179,6 +189,8 @@ static const struct word leaf_words[] = {
 	{ PTE_UXN, "uxn" },
 	{ PTE_DIRTY, "dirty" },
 	{ PTE_SPECIAL, "special" },
+	{ BIT_ULL(57), "devmap" },
+	{ BIT_ULL(58), "uffd_wp" },	/* where it is not used it is not set */
 	{ }
 };
 

@@ -88,8 +88,8 @@ class Amd64(Tables):
     TABLE = {'present': 0, 'rw': 1, 'user': 2, 'pwt': 3, 'pcd': 4,
              'accessed': 5, 'dirty': 6, 'nx': 63}
     # They mean this only where a page is mapped.
-    PAGE = {'global': 8, 'special': 9, 'soft_dirty': 11, 'pkey0': 59,
-            'pkey1': 60, 'pkey2': 61, 'pkey3': 62}
+    PAGE = {'special': 9, 'uffd_wp': 10, 'soft_dirty': 11, 'saved_dirty': 58,
+            'pkey0': 59, 'pkey1': 60, 'pkey2': 61, 'pkey3': 62}
 
     def __init__(self, page, paging):
         super().__init__(page, paging)
@@ -106,11 +106,9 @@ class Amd64(Tables):
 
     def words(self, value, level, is_page, device):
         words = dict(self.TABLE)
-        if is_page and self.protnone(value):
-            return named(value, words | {'protnone': 8, **(
-                {'pat': 7} if level == 'PTE' else {'pse': 7, 'pat': 12})})
         if is_page:
             words |= self.PAGE
+            words |= {'protnone' if self.protnone(value) else 'global': 8}
             words |= ({'pat': 7} if level == 'PTE' else {'pse': 7, 'pat': 12})
         return named(value, words)
 
@@ -122,7 +120,8 @@ class Arm64(Tables):
     kernel_half = 0         # it has tables of its own
     TABLE = {'valid': 0, 'table': 1, 'af': 10, 'pxn': 59, 'uxn': 60}
     PAGE = {'valid': 0, 'user': 6, 'rdonly': 7, 'af': 10, 'gp': 50, 'dbm': 51,
-            'cont': 52, 'pxn': 53, 'uxn': 54, 'dirty': 55, 'special': 56}
+            'cont': 52, 'pxn': 53, 'uxn': 54, 'dirty': 55, 'special': 56,
+            'uffd_wp': 58}
     CONT = 1 << 52
 
     def __init__(self, page, paging):
