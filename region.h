@@ -77,6 +77,7 @@ struct totals {
  * @ahead: the beginning of the next one, where it was met already
  * @totals: of all that was looked at
  * @row: number of the row, from 0; -1: none yet
+ * @err: why there are no more rows, once that has been said
  */
 struct region {
 	struct mm_struct *mm;
@@ -89,6 +90,7 @@ struct region {
 	struct run ahead;
 	struct totals totals;
 	loff_t row;
+	int err;
 };
 
 static inline void region_rewind(struct region *region)
@@ -100,6 +102,7 @@ static inline void region_rewind(struct region *region)
 	region->ahead.end = 0;
 	region->totals = (struct totals){ };
 	region->row = -1;
+	region->err = 0;
 }
 
 /**
@@ -167,9 +170,6 @@ static inline int next_stretch(struct region *region, struct stretch *stretch)
 		cond_resched();
 		before = region->look->map;
 		err = look_at(region->mm, region->va, region->end, region->look);
-		if (err == -ESRCH)
-			pr_err("pid=%d: it ended, or started another program, before 0x%lx was looked at; the report goes no further\n",
-			       region->pid, region->va);
 		if (err)
 			return err;
 		region->totals.again += region->look->again +
@@ -208,7 +208,8 @@ static inline bool run_goes_on(const struct run *run, const struct run *next)
 	return true;
 }
 
-/* Return: 0, and the next run, if there is one more; or an errno. */
+/* Return: 0, and the next run, if there is one more; or an errno, but not before
+ * all that was looked at has been given. */
 static inline int take_run(struct region *region)
 {
 	struct run *run = &region->run, *ahead = &region->ahead;
@@ -230,7 +231,7 @@ static inline int take_run(struct region *region)
 		}
 		ahead->end = 0;
 	}
-	return more;
+	return run->end ? 0 : more;
 }
 
 /**
@@ -238,23 +239,28 @@ static inline int take_run(struct region *region)
  * @region: the range
  * @row: its number: that of the row before and one, the same, or 0
  *
+ * A row that cannot be made is asked for again: a reader first gets the rows that
+ * were made, and the errno from the next read(). It stays until a seek.
+ *
  * Return: 1 when there is one, 0 when not, or an errno: -ESRCH, once it has
  * been said, -EINTR.
  */
 static inline int region_next(struct region *region, loff_t row)
 {
-	bool was_last = region->row >= 0 && !region->run.end;
-	int err;
-
-	if (row == region->row)
+	if (!region->err && row == region->row)
 		return 1;
-	if (!row)
+	if (!row && region->row >= 0)
 		region_rewind(region);
-	else if (was_last)
-		return 0;
-	err = take_run(region);
-	if (err)
-		return err;
+	if (region->err)
+		return region->err;
+	if (region->row >= 0 && !region->run.end)
+		return 0;	/* the totals were the last */
+	region->err = take_run(region);
+	if (region->err == -ESRCH)
+		pr_err("pid=%d: it ended, or started another program, before 0x%lx was looked at; the report goes no further\n",
+		       region->pid, region->va);
+	if (region->err)
+		return region->err;
 	region->row = row;
 	return 1;
 }

@@ -75,7 +75,8 @@ struct out {
  * @collect: fills in the facts; errors as with @ask, but silent for -ENOMEM
  *           and -EINTR
  * @next: 1 when there is a row of that number, counted from 0; 0 when not; or
- *        an errno, as @collect: the report ends there, and is not whole
+ *        an errno, as @collect: the report ends there, and is not whole. A reader
+ *        asks again for a row that failed: then it fails again, in silence
  * @print: writes that row
  * @drop: frees what the facts point to, also after a failed @ask or @collect;
  *        may be NULL

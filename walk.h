@@ -666,7 +666,8 @@ static inline void look_into(struct mm_struct *mm, struct vm_area_struct *vma,
  * As far as one table of PTEs goes (2 MB with 4 kB pages), or one entry of a
  * higher level, or a gap between mappings: the mmap lock is held no longer.
  *
- * Return: 0; -ESRCH: no process uses the address space any more; -EINTR
+ * Return: 0; or, with nothing seen, -ESRCH: no process uses the address space any
+ * more; -EINTR
  */
 static inline int look_at(struct mm_struct *mm, unsigned long va,
 			  unsigned long end, struct look *look)
@@ -674,7 +675,7 @@ static inline int look_at(struct mm_struct *mm, unsigned long va,
 	struct vm_area_struct *vma;
 
 	look->va = va;
-	look->end = end;
+	look->end = va;		/* nothing, until something is seen */
 	look->map = (struct mapping){ };
 	look->walk = (struct walk){ .va = va, .to.verdict = NO_VMA };
 	look->n = 0;
@@ -685,6 +686,7 @@ static inline int look_at(struct mm_struct *mm, unsigned long va,
 		mmput(mm);
 		return -EINTR;
 	}
+	look->end = end;
 	vma = find_vma(mm, va);
 	if (vma && vma->vm_start <= va)
 		look_into(mm, vma, look);

@@ -13,7 +13,7 @@ import itertools
 import re
 import struct
 
-from suite import INSMOD, RMMOD, GuestTest
+from suite import DMESG, INSMOD, KERN_ERR, RMMOD, GuestTest, module_lines
 
 SECRET = 16
 LEVELS = ('PGD', 'P4D', 'PUD', 'PMD', 'PTE')
@@ -483,6 +483,41 @@ class Lkm4(GuestTest):
                                      address=hex(address))
             self.assertEqual(line, f'address={address:#x}: not in the user '
                              f'space of pid 1; give an address below {end:#x}')
+
+    # --- a range ---
+
+    def test_ended(self):
+        """a process that ends while it is read ends the report, with one line"""
+        process = self.start('memory', 'vmas=5000', keep=True)
+        output = self.guest.check(f'''
+            echo '== the log' >/dev/kmsg
+            {INSMOD} lkm4.ko log=0 vmas=0 pid={process.pid} \
+                address=0 length={self.tables.end:#x} || exit
+            exec 3</proc/lkm4
+            dd bs=1000 count=1 <&3 2>/dev/null
+            fixtures/held end {process.pid}
+            while [ -e /proc/{process.pid} ]; do sleep 0.1; done
+            cat <&3 2>/dev/null; echo "== $?"
+            cat <&3 2>/dev/null; echo "== $?"
+            exec 3<&-
+            {DMESG} | sed '1,/== the log/d'
+            {RMMOD} lkm4''')
+        text, first, second = output.split('== ')
+        rows = re.findall('^VA ([0-9a-f]+)-([0-9a-f]+) ', text, re.M)
+        self.assertEqual(len(rows) + 2, len(text.splitlines()), text[-500:])
+        at = 0
+        for row in self.some(rows):
+            self.assertEqual(int(row[0], 16), at)
+            at = int(row[1], 16)
+        self.assertLess(len(rows), 5000)
+        self.assertEqual(first, '1\n')
+        status, log = second.split('\n', 1)
+        self.assertEqual(status, '1')
+        self.assertEqual([text for level, text in module_lines(log, 'lkm4')
+                          if level == KERN_ERR],
+                         [f'pid={process.pid}: it ended, or started another '
+                          f'program, before {at:#x} was looked at; the report '
+                          'goes no further'])
 
     # --- the report as a whole ---
 
