@@ -257,6 +257,10 @@ static inline int owners_next(struct owners *owners, loff_t row)
 	if (owners->done)
 		return 0;
 	while (!found && (owners->mm || owners->i < owners->n)) {
+		/* Not all processes have memory of their own to be searched. */
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 		if (!owners->mm)
 			owners_open(owners);
 		if (owners->mm)
