@@ -280,14 +280,14 @@ static inline void walk_ends(struct walk *walk, bool mapped, unsigned long span)
 
 /*
  * A 1 GB page. On x86 and riscv pud_present() is false for one with PROT_NONE,
- * which only hugetlb can make; and where a PROT_NONE leaf is not called a leaf,
- * it is no good table either.
+ * but it is laid out as a small one's; and where a PROT_NONE leaf is not called a
+ * leaf, it is no good table either.
  */
-static inline bool pud_is_page(struct vm_area_struct *vma, pud_t pud)
+static inline bool pud_is_page(pud_t pud)
 {
 	if (pud_present(pud))
 		return pud_leaf(pud) || pud_bad(pud);
-	return is_vm_hugetlb_page(vma) && pte_present(__pte(pud_val(pud)));
+	return pte_present(__pte(pud_val(pud)));
 }
 
 static inline bool pmd_is_page(pmd_t pmd)
@@ -302,8 +302,7 @@ static inline unsigned long pte_span(pte_t pte)
 }
 
 /* The lower three levels, from the copy of the entry above them. */
-static inline void walk_pud(struct vm_area_struct *vma, p4d_t *p4dp, p4d_t p4d,
-			    struct walk *walk)
+static inline void walk_pud(p4d_t *p4dp, p4d_t p4d, struct walk *walk)
 {
 	unsigned long va = walk->va;
 	pud_t *pudp = pud_offset_lockless(p4dp, p4d, va);
@@ -312,7 +311,7 @@ static inline void walk_pud(struct vm_area_struct *vma, p4d_t *p4dp, p4d_t p4d,
 	pte_t *ptep, pte;
 
 	walk_step(walk, pudp, &p4d, pud_val(pud), pud_index(va));
-	if (pud_is_page(vma, pud))
+	if (pud_is_page(pud))
 		return walk_ends(walk, true, PUD_SIZE);
 	if (!pud_present(pud))
 		return walk_ends(walk, false, PUD_SIZE);
@@ -331,9 +330,8 @@ static inline void walk_pud(struct vm_area_struct *vma, p4d_t *p4dp, p4d_t p4d,
 	walk_ends(walk, pte_present(pte), pte_span(pte));
 }
 
-/* Interrupts are off, and @vma covers the address: see the head of this file. */
-static inline void walk_levels(struct mm_struct *mm, struct vm_area_struct *vma,
-			       struct walk *walk)
+/* Interrupts are off, and a mapping covers the address: see the head of this file. */
+static inline void walk_levels(struct mm_struct *mm, struct walk *walk)
 {
 	unsigned long va = walk->va;
 	pgd_t *pgdp = pgd_offset(mm, va);
@@ -350,7 +348,7 @@ static inline void walk_levels(struct mm_struct *mm, struct vm_area_struct *vma,
 	walk_step(walk, p4dp, &pgd, p4d_val(p4d), offset_in_page(p4dp) / sizeof(p4d));
 	if (!p4d_present(p4d))
 		return walk_ends(walk, false, P4D_SIZE);
-	walk_pud(vma, p4dp, p4d, walk);
+	walk_pud(p4dp, p4d, walk);
 }
 
 /* ---- where an entry leads --------------------------------------------- */
@@ -492,9 +490,8 @@ static inline const char *contiguity(char *buf, const struct target *to)
  *
  * Return: the head page, held; NULL: none. @same is whether it is the right one.
  */
-static inline struct page *walk_hold(struct mm_struct *mm,
-				     struct vm_area_struct *vma,
-				     const struct walk *walk, bool *same)
+static inline struct page *walk_hold(struct mm_struct *mm, const struct walk *walk,
+				     bool *same)
 {
 	struct page *page = pfn_to_page(PHYS_PFN(walk->to.phys));
 	struct page *head = compound_head(page);
@@ -502,7 +499,7 @@ static inline struct page *walk_hold(struct mm_struct *mm,
 
 	if (!get_page_unless_zero(head))
 		return NULL;
-	walk_levels(mm, vma, &again);
+	walk_levels(mm, &again);
 	*same = again.levels == walk->levels && compound_head(page) == head &&
 		again.entry[again.levels - 1].value ==
 		walk->entry[walk->levels - 1].value;
@@ -544,13 +541,13 @@ static inline bool walk_try(struct mm_struct *mm, struct vm_area_struct *vma,
 	unsigned long irq;
 
 	local_irq_save(irq);
-	walk_levels(mm, vma, walk);
+	walk_levels(mm, walk);
 	read_target(&walk->to, walk->entry[walk->levels - 1].value,
 		    walk->levels - 1, walk->mapped ? walk->span : 0, walk->va,
 		    vma->vm_flags);
 	again = walk->mapped && !walk->to.special;
 	if (again)
-		head = walk_hold(mm, vma, walk, &same);
+		head = walk_hold(mm, walk, &same);
 	local_irq_restore(irq);
 	if (!head)
 		return again;
@@ -606,8 +603,7 @@ struct look {
 };
 
 /* Return: whether it was another table by the time that all was copied. */
-static inline bool look_at_table(struct mm_struct *mm, struct vm_area_struct *vma,
-				 struct look *look)
+static inline bool look_at_table(struct mm_struct *mm, struct look *look)
 {
 	struct walk again = { .va = look->va };
 	unsigned long irq, last = look->va | (PMD_SIZE - 1);
@@ -616,7 +612,7 @@ static inline bool look_at_table(struct mm_struct *mm, struct vm_area_struct *vm
 	unsigned int i;
 
 	local_irq_save(irq);
-	walk_levels(mm, vma, &look->walk);
+	walk_levels(mm, &look->walk);
 	if (look->walk.levels < LEVELS) {
 		local_irq_restore(irq);
 		return false;
@@ -627,7 +623,7 @@ static inline bool look_at_table(struct mm_struct *mm, struct vm_area_struct *vm
 	ptep = (pte_t *)look->walk.entry[LEVEL_PTE].address;
 	for (i = 0; i < look->n; i++)
 		look->pte[i] = pte_val(READ_ONCE(ptep[i]));
-	walk_levels(mm, vma, &again);
+	walk_levels(mm, &again);
 	changed = again.levels < LEVELS || again.entry[LEVEL_PTE].address !=
 					   look->walk.entry[LEVEL_PTE].address;
 	local_irq_restore(irq);
@@ -644,7 +640,7 @@ static inline void look_into(struct mm_struct *mm, struct vm_area_struct *vma,
 	for (;;) {
 		look->end = min(end, vma->vm_end);
 		look->n = 0;
-		if (!look_at_table(mm, vma, look))
+		if (!look_at_table(mm, look))
 			break;
 		if (++look->again == 8)
 			return;
