@@ -190,7 +190,7 @@ static const struct word leaf_words[] = {
 	{ PTE_DIRTY, "dirty" },
 	{ PTE_SPECIAL, "special" },
 	{ BIT_ULL(57), "devmap" },
-	{ BIT_ULL(58), "uffd_wp" },	/* where it is not used it is not set */
+	{ BIT_ULL(58), "uffd_wp" },
 	{ }
 };
 
@@ -222,6 +222,8 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 	/* Marks an entry with a page that is not valid, on newer kernels. */
 	if (!(value & PTE_VALID))
 		value &= ~PTE_NG;
+	/* On older ones this does, which was not yet for userfaultfd then. */
+	value &= ~(pgprot_val(PAGE_NONE) & BIT_ULL(58));
 	add_words(buf, size, value, leaf_words);
 	if (memory_type(value))
 		add_word(buf, size, memory_type(value));
