@@ -65,6 +65,13 @@ cat /proc/swaps /sys/kernel/mm/transparent_hugepage/enabled
 # tables it has, each, or those whose tables reach above the first 256 TB.
 FIRST, EACH, HIGH = 'first', 'each', 'high'
 
+# The kinds of pages that not every kernel has: those that take an option of its
+# build, and those that its headers (for user space) know under a name.
+BUILT_WITH = {
+    'TRANSPARENT_HUGEPAGE': {'thp', 'none-thp', 'huge-zero'},
+    'MEMORY_FAILURE': {'poisoned'}}
+KNOWN_AS = {('asm-generic/mman-common.h', 'MADV_GUARD_INSTALL'): {'guard'}}
+
 Process = collections.namedtuple('Process', 'pid lines')
 
 
@@ -191,14 +198,12 @@ class GuestTest(unittest.TestCase):
     @property
     def absent(self):
         """The kinds of pages that this guest's kernel cannot have."""
-        kernel, absent = self.guest.kernel, set()
-        if not kernel.has('TRANSPARENT_HUGEPAGE'):
-            absent |= {'thp', 'none-thp', 'huge-zero'}
-        if not kernel.has('MEMORY_FAILURE'):
-            absent.add('poisoned')
-        if not kernel.advises('GUARD_INSTALL'):
-            absent.add('guard')
-        return absent
+        kernel = self.guest.kernel
+        absent = set().union(*(kinds for option, kinds in BUILT_WITH.items()
+                               if not kernel.has(option)),
+                             *(kinds for words, kinds in KNOWN_AS.items()
+                               if not kernel.knows(*words)))
+        return absent if self.tables.end > 1 << 50 else absent | {'high'}
 
     def reserve(self):
         """Have two pages of hugetlb of each size but 1 GB, which only the

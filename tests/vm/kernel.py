@@ -78,11 +78,11 @@ class Kernel:
         text = (self.build / 'include/config/auto.conf').read_text()
         return re.search(rf'^CONFIG_{option}=', text, re.M) is not None
 
-    def advises(self, name):
-        """Whether its madvise() knows of MADV_<name>."""
-        header = next(self.path.glob('usr/src/linux-headers-*-common*/include/'
-                                     'uapi/asm-generic/mman-common.h'))
-        return f'MADV_{name}' in header.read_text()
+    def knows(self, header, name):
+        """Whether a header of its for user space has a name."""
+        path = next(self.path.glob('usr/src/linux-headers-*-common*/include/'
+                                   f'uapi/{header}'))
+        return re.search(rf'\b{name}\b', path.read_text()) is not None
 
     @property
     def machine(self):
