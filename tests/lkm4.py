@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """lkm4 against memory itself: what a process wrote lies where lkm4 says.
 
-The fixture `pages` holds a page of every kind, with a secret in each. lkm4
-gives the physical address, and the host looks there in the guest's memory,
-from outside. The entries are read back in the same way; the rest is compared
-with what /proc says of the same page.
+The fixture `pages` holds a page of every kind, with a secret in each. What
+lkm4 must say of it is in docs/pages.md. lkm4 gives the physical address, and
+the host looks there in the guest's memory, from outside. The entries are read
+back in the same way; the rest is compared with what /proc says of the same page.
 """
 
 import collections
 import errno
 import itertools
+from pathlib import Path
 import re
 import struct
 
-from suite import DMESG, INSMOD, KERN_ERR, RMMOD, GuestTest, module_lines
+from suite import (DMESG, INSMOD, KERN_ERR, RMMOD, SWAP_ON, GuestTest,
+                   module_lines)
 
 SECRET = 16
 LEVELS = ('PGD', 'P4D', 'PUD', 'PMD', 'PTE')
@@ -29,18 +31,24 @@ NOWHERE = re.compile(r'The virtual address ([0-9a-f]+) maps to no physical '
                      r'address: (.+)')
 FACTS = re.compile(r'PAGE = (\d+ [kMG]B) \| pfn ([0-9a-f]+) \| '
                    r'refcount (\d+) \| mapcount (\d+) \| '
-                   r'(anon|file|shmem|ksm|hugetlb|zero)(?: \| ([a-z ]+))?')
+                   r'(\w+)(?: \| ([a-z ]+))?')
 VMA = re.compile(r'VMA = ([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][ps]) (.+)')
 
-# Pages that hold a secret; those of hugetlb differ between architectures.
-SECRETS = ('private', 'shared', 'heap', 'data', 'stack', 'memfd', 'file-shared',
-           'file-cow', 'file-cached', 'high', 'thp', 'none-small', 'none-thp',
-           'cow-child', 'cow-parent', 'forked-parent', 'forked-child')
+# What a page can be, for PAGE.
+KINDS = ('anon', 'file', 'shmem', 'ksm', 'hugetlb', 'zero')
 # Bits of /proc/kpageflags, by the words for them.
 KPF = {'locked': 0, 'referenced': 2, 'uptodate': 3, 'dirty': 4, 'lru': 5,
        'active': 6, 'writeback': 8, 'unevictable': 18, 'reserved': 32,
        'mlocked': 33}
 KPF_SWAPBACKED, KPF_ANON, KPF_HUGE, KPF_KSM, KPF_ZERO = 14, 12, 17, 21, 24
+
+# What docs/pages.md says of a kind of page: its size, what it is and the remarks
+# behind its address, or the reason why there is none and the words for what the
+# entry holds instead; and who agrees.
+OTHERS = ('memory', 'pagemap', 'flags', 'count', 'maps')
+TABLE = Path(__file__).resolve().parents[1] / 'docs/pages.md'
+Row = collections.namedtuple(
+    'Row', 'kind size page remarks reason instead agree')
 
 Page = collections.namedtuple('Page', 'kind pid address secret')
 
@@ -56,13 +64,31 @@ def in_bytes(text):
     return int(number) * UNITS[unit]
 
 
+def table_rows():
+    """The rows of docs/pages.md."""
+    for line in TABLE.read_text('utf-8').splitlines():
+        if not line.startswith('| `'):
+            continue
+        kind, _, says, agree = (cell.strip() for cell in line[1:-1].split('|'))
+        kind = kind.strip('`')
+        said = re.findall('`([^`]+)`', says)
+        agree = set(agree.replace('all', ', '.join(OTHERS)).split(', ')) - {''}
+        if not said[0].endswith(' page'):
+            instead = ' '.join(said[1:]).split()
+            yield Row(kind, None, None, [], said[0], instead, agree)
+            continue
+        size = said.pop(0).removesuffix(' page')
+        page = said.pop(0) if said[0] in KINDS else None
+        yield Row(kind, size, page, said, None, [], agree)
+
+
 class Walk:
     """One report of a single address, taken apart; no line may be left."""
 
     def __init__(self, test, lines, vmas=0):
         lines = list(lines)
-        self.pid, self.name = re.fullmatch(r'PID: (\d+) \| PROCESS: (.*)',
-                                           lines.pop(0)).groups()
+        self.pid, self.name = self._match(
+            test, r'PID: (\d+) \| PROCESS: (.*)', lines.pop(0))
         self.vmas = [lines.pop(0) for _ in range(vmas)]
         count = re.fullmatch(r'Number of VMAs = (\d+)', lines.pop(0))
         self.count = int(count[1])
@@ -78,7 +104,7 @@ class Walk:
         test.assertEqual(lines, [])
 
     def _match(self, test, pattern, line):
-        match = pattern.fullmatch(line)
+        match = re.fullmatch(pattern, line)
         test.assertTrue(match, line)
         return match.groups()
 
@@ -101,7 +127,7 @@ class Walk:
     @property
     def size(self):
         """Bytes that the last entry maps; None where it maps nothing."""
-        return self.entries[-1].size
+        return self.entries[-1].size if self.entries else None
 
 
 def covering(maps, address):
@@ -132,12 +158,15 @@ class Lkm4(GuestTest):
             self.guest.pages_of_boot = self.guest.boots
             self.reserve()
             self.guest.check('mkdir /ram && mount -t ramfs ramfs /ram')
+            self.guest.check(SWAP_ON)
             self.guest.fixture = self.start('pages', '/ram', keep=True)
             self.guest.pages = self.parse(self.guest.fixture.lines)
             self.guest.walks = self.walk(self.guest.pages.values())
+            self.guest.rows = self.read_rows()
         self.fixture = self.guest.fixture
         self.pages = self.guest.pages
         self.walks = self.guest.walks
+        self.rows = self.guest.rows
 
     def parse(self, lines):
         """The lines of the fixture, by kind."""
@@ -161,14 +190,29 @@ class Lkm4(GuestTest):
         self.assertEqual(sorted(walks), sorted(page.kind for page in pages))
         return walks
 
+    def read_rows(self):
+        """The rows of the table for what this guest has, by kind."""
+        sizes = {'4 kB': self.page, '2 MB': self.tables.span('PMD')}
+        rows = {}
+        for row in table_rows():
+            for size, mapped in (self.tables.hugetlb if row.size == 'SIZE'
+                                 else {row.size: sizes.get(row.size)}).items():
+                kind = row.kind.replace('SIZE', str(size))
+                self.assertNotIn(kind, rows)
+                rows[kind] = row._replace(kind=kind, size=mapped)
+        return {kind: rows[kind] for kind in set(rows) - self.absent}
+
     @property
-    def sizes(self):
-        """{kind: bytes that one entry maps} of the huge pages."""
-        sizes = {'thp': self.tables.span('PMD'),
-                 **{f'hugetlb-{size}': mapped
-                    for size, mapped in self.tables.hugetlb.items()}}
-        return {prefix + kind: mapped for kind, mapped in sizes.items()
-                for prefix in ('', 'none-')}
+    def refused(self):
+        """The addresses that no process can have, by kind."""
+        return {'behind-end': self.tables.end,
+                'non-canonical': self.tables.non_canonical,
+                'kernel': self.walks['private'].entries[0].at}
+
+    def agreeing(self, who):
+        """Pages and their walks, of those rows where somebody agrees."""
+        return self.some((self.pages[kind], self.walks[kind])
+                         for kind, row in self.rows.items() if who in row.agree)
 
     @property
     def pairs(self):
@@ -179,24 +223,34 @@ class Lkm4(GuestTest):
 
     # --- translations ---
 
+    def test_table(self):
+        """each kind of page is there, and is what docs/pages.md says"""
+        self.assertEqual(set(self.rows), {*self.pages, *self.refused})
+        for kind, walk in self.walks.items():
+            row = self.rows[kind]
+            self.assertLessEqual(row.agree, set(OTHERS), kind)
+            reason = re.sub(r'type \d+, offset 0x[0-9a-f]+',
+                            'type T, offset O', walk.reason or '') or None
+            self.assertEqual((walk.size, walk.facts and walk.facts[4],
+                              walk.remarks, reason), row[1:5], kind)
+            self.assertEqual(walk.address, self.pages[kind].address)
+            if walk.facts:
+                self.assertEqual(
+                    (in_bytes(walk.facts[0]), int(walk.facts[1], 16)),
+                    (walk.size, walk.physical // self.page), kind)
+            self.assertEqual([entry.valid for entry in walk.entries],
+                             [True] * (len(walk.entries) - 1) + [not reason]
+                             if reason != 'no VMA here' else [], kind)
+
     def test_secret(self):
         """the secret of every page lies at its physical address"""
-        pages = {page for page in self.pages.values() if page.secret}
-        must = (set(SECRETS) | set(self.sizes)) - self.absent
-        self.assertEqual({page.kind for page in pages} - {'device'}, must)
-        for page in pages:
-            walk = self.walks[page.kind]
-            self.assert_secret(page, walk)
-            self.assertEqual(walk.size, self.sizes.get(page.kind, self.page),
-                             page.kind)
-            self.assertEqual(walk.remarks, self.remarks(page.kind), page.kind)
-
-    @staticmethod
-    def remarks(kind):
-        """What is said behind the address of a page with a secret."""
-        if kind == 'device':
-            return ['special (no struct page)']
-        return ['not accessible (PROT_NONE)'] if 'none' in kind else []
+        secrets = {page for page in self.pages.values() if page.secret}
+        others = {self.pages[kind] for kind in ('zero', 'huge-zero')
+                  if kind in self.rows}
+        pages = {page for page, _ in self.agreeing('memory')}
+        self.assertEqual(secrets, pages - others)
+        for page in secrets:
+            self.assert_secret(page, self.walks[page.kind])
 
     def assert_secret(self, page, walk):
         """What the process wrote lies there, and the address is its own."""
@@ -215,59 +269,21 @@ class Lkm4(GuestTest):
         self.assertEqual(self.walks['hugetlb-1073741824'].physical >> 30,
                          self.walks['none-hugetlb-1073741824'].physical >> 30)
 
-    def test_no_address(self):
-        """addresses with nothing behind them say why"""
-        for kind, reason in (('untouched', 'not mapped'),
-                             ('dropped', 'not mapped'),
-                             ('poisoned', 'poisoned'),
-                             ('guard', 'marker'),
-                             ('unmapped', 'no VMA here'),
-                             ('null', 'no VMA here')):
-            if kind in self.absent:
-                continue
-            walk = self.walks[kind]
-            self.assertEqual((walk.reason, walk.address, walk.facts),
-                             (reason, self.pages[kind].address, None))
-            self.assertEqual([entry.valid for entry in walk.entries],
-                             [True] * (len(walk.entries) - 1) + [False]
-                             if reason != 'no VMA here' else [])
-            self.assertEqual(walk.vma is None, reason == 'no VMA here')
-
     def test_zero_pages(self):
         """memory only read is the zero page, and the huge zero page"""
-        for kind, remark, size in (
-                ('zero', 'zero page', self.page),
-                ('huge-zero', 'huge zero page', self.tables.span('PMD'))):
-            if kind in self.absent:
-                continue
-            walk = self.walks[kind]
-            self.assertEqual(walk.remarks, [remark])
-            self.assertEqual(walk.size, size)
-            base = walk.physical & -self.page
+        for kind in {'zero', 'huge-zero'} & set(self.rows):
+            base = self.walks[kind].physical & -self.page
             self.assertEqual(self.guest.physical(base, self.page),
                              bytes(self.page))
-            flags, = self.kpage('kpageflags', [base // self.page])
-            self.assertTrue(flags >> KPF_ZERO & 1, kind)
 
     def test_swapped(self):
         """a page in swap says where, as the kernel's own pagemap does"""
-        self.guest.check('''modprobe zram
-            echo 64M >/sys/block/zram0/disksize
-            mkswap /dev/zram0 && swapon /dev/zram0''')
-        fixture = self.start('pages', '/ram')
-        page = self.parse(fixture.lines)['paged-out']
-        walk = self.walk([page])[page.kind]
-        self.assertIsNone(walk.physical)
-        match = re.fullmatch(r'swapped out \(type (\d+), offset 0x([0-9a-f]+)\)',
-                             walk.reason)
-        self.assertTrue(match, walk.reason)
+        page = self.pages['paged-out']
         entry, = self.pagemap([page])
         self.assertEqual(entry >> 62, 1)
-        self.assertEqual((int(match[1]), int(match[2], 16)),
-                         (entry & 31, entry >> 5 & (1 << 50) - 1))
-        self.assertEqual([entry.valid for entry in walk.entries],
-                         [True] * 4 + [False])
-        self.assertEqual(walk.entries[-1].words, ['swap'])
+        self.assertEqual(
+            self.walks[page.kind].reason, f'swapped out (type {entry & 31}, '
+            f'offset {entry >> 5 & (1 << 50) - 1:#x})')
 
     # --- the levels ---
 
@@ -336,9 +352,6 @@ class Lkm4(GuestTest):
                                  above[2:5] == entry[2:5],
                                  f'{page.kind}: {above} {entry}')
 
-    # What stands in place of a page.
-    ABSENT = {'poisoned': 'hwpoison', 'guard': 'guard marker'}
-
     def test_words(self):
         """the words behind an entry are its bits, or what it is instead"""
         for page, walk in self.pairs:
@@ -346,7 +359,7 @@ class Lkm4(GuestTest):
                 words = self.tables.words(
                     entry.value, entry.level, entry.size is not None,
                     page.kind == 'device') if entry.valid else set(
-                        self.ABSENT.get(page.kind, '').split())
+                        self.rows[page.kind].instead)
                 self.assertEqual(set(entry.words), words,
                                  f'{page.kind} {entry}')
                 self.assertEqual(len(entry.words), len(words), entry)
@@ -374,44 +387,43 @@ class Lkm4(GuestTest):
 
     def test_pagemap(self):
         """the kernel's own pagemap shows the same frames"""
+        # Those that it does not show pass for absent.
         entries = self.pagemap(self.pages.values())
         self.assertEqual(len(entries), len(self.pages))
-        for page, entry in zip(self.pages.values(), entries):
-            walk = self.walks[page.kind]
-            if page.kind == 'device':
-                self.assertEqual(entry >> 63, 0)    # not shown there
-                continue
-            self.assertEqual(entry >> 63, walk.physical is not None, page.kind)
-            if walk.physical is not None:
+        for (kind, walk), entry in zip(self.walks.items(), entries):
+            agrees = 'pagemap' in self.rows[kind].agree
+            present = agrees and walk.physical is not None
+            self.assertEqual(entry >> 63, present, kind)
+            if present:
                 self.assertEqual(entry & (1 << 55) - 1,
-                                 walk.physical // self.page)
+                                 walk.physical // self.page, kind)
 
     def test_page_facts(self):
         """PAGE agrees with kpagecount and kpageflags"""
-        walks = self.some(walk for _, walk in self.pairs if walk.facts)
-        frames = [walk.physical // self.page for walk in walks]
+        pairs = self.agreeing('flags')
+        frames = [walk.physical // self.page for _, walk in pairs]
         # Of a huge page, older kernels show most flags of the first frame.
-        heads = [frame & -self.frames_of(walk)
-                 for frame, walk in zip(frames, walks)]
-        rows = zip(walks, frames, self.kpage('kpagecount', frames),
+        heads = [frame & -self.frames_of(page.kind)
+                 for frame, (page, _) in zip(frames, pairs)]
+        rows = zip(pairs, self.kpage('kpagecount', frames),
                    self.kpage('kpageflags', heads))
-        wrong = self.not_merged()
-        for walk, frame, count, flags in rows:
-            size, pfn, refcount, mapcount, kind, words = walk.facts
-            self.assertEqual((in_bytes(size), int(pfn, 16)), (walk.size, frame))
-            self.assertEqual(kind, self.kind(flags & ~wrong))
+        wrong = self.wrong_flag()
+        for (page, walk), count, flags in rows:
+            row = self.rows[page.kind]
+            _, _, refcount, mapcount, kind, words = walk.facts
+            self.assertEqual(kind, self.kind(
+                flags if row.page == 'ksm' else flags & ~wrong), page.kind)
             self.assertEqual(set((words or '').split()),
                              {word for word, bit in KPF.items()
-                              if flags >> bit & 1})
-            if kind != 'zero':
-                self.assertEqual(int(mapcount), count, kind)
+                              if flags >> bit & 1}, page.kind)
+            if 'count' in row.agree:
+                self.assertEqual(int(mapcount), count, page.kind)
                 self.assertGreaterEqual(int(refcount), count)
 
-    def frames_of(self, walk):
+    def frames_of(self, kind):
         """How many frames the whole page has, of however many entries."""
-        kind = next(kind for kind, other in self.walks.items() if other is walk)
         _, hugetlb, size = kind.rpartition('hugetlb-')
-        return (int(size) if hugetlb else walk.size) // self.page
+        return (int(size) if hugetlb else self.walks[kind].size) // self.page
 
     def test_references(self):
         """our own reference to the page is not counted"""
@@ -423,11 +435,11 @@ class Lkm4(GuestTest):
             _, _, refcount, mapcount, _, _ = self.walks[kind].facts
             self.assertEqual((refcount, mapcount), ('2', '2'), kind)
 
-    def not_merged(self):
-        """The flag KSM, where it must be wrong: nothing has been merged. (Some
+    def wrong_flag(self):
+        """The flag KSM, where a page has it that was never to be merged. (Some
         kernels' kpageflags have it for every anonymous page.)"""
-        merged = self.guest.check('cat /sys/kernel/mm/ksm/pages_shared')
-        return 0 if int(merged) else 1 << KPF_KSM
+        frame = self.walks['private'].physical // self.page
+        return self.kpage('kpageflags', [frame])[0] & 1 << KPF_KSM
 
     @staticmethod
     def kind(flags):
@@ -441,11 +453,13 @@ class Lkm4(GuestTest):
 
     def test_vma(self):
         """VMA is the line of /proc/PID/maps that covers the address"""
-        maps = self.guest.check(f'cat /proc/{self.fixture.pid}/maps')
-        for kind, page in self.pages.items():
-            if page.pid == self.fixture.pid:
-                self.assertEqual(self.walks[kind].vma,
-                                 covering(maps, page.address), kind)
+        pairs = self.agreeing('maps')
+        maps = {pid: self.guest.check(f'cat /proc/{pid}/maps')
+                for pid in {page.pid for page, _ in pairs}}
+        self.assertEqual(len(maps), 2)
+        for page, walk in pairs:
+            self.assertEqual(walk.vma, covering(maps[page.pid], page.address),
+                             page.kind)
 
     def test_special(self):
         """vdso and vvar have names, and the vdso is found in memory"""
@@ -470,17 +484,19 @@ class Lkm4(GuestTest):
         self.assert_secret(page, Walk(self, body))
 
     def test_end(self):
-        """takes the last byte of user space, and refuses the one behind it"""
+        """takes the last byte of user space, and refuses what is behind it"""
         end = self.tables.end
-        self.assertEqual(self.pages['last'].address, end - self.page)
+        page = self.pages['last']
+        self.assertEqual(page.address, end - self.page)
         body = self.proc('lkm4', pid=1, address=hex(end - 1), vmas=0)
         self.assertEqual(body[-1], f'The virtual address {end - 1:x} maps '
                          'to no physical address: no VMA here')
-        for address in end, 0xffffffff81000000, (1 << 64) - 1:
-            line = self.insmod_fails('lkm4', errno.EINVAL, pid=1,
+        for kind, address in [*self.refused.items(), ('kernel', (1 << 64) - 1)]:
+            line = self.insmod_fails('lkm4', errno.EINVAL, pid=page.pid,
                                      address=hex(address))
-            self.assertEqual(line, f'address={address:#x}: not in the user '
-                             f'space of pid 1; give an address below {end:#x}')
+            self.assertEqual(line, f'address={address:#x}: '
+                             f'{self.rows[kind].reason} of pid {page.pid}; '
+                             f'give an address below {end:#x}')
 
     # --- a range ---
 

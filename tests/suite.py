@@ -61,6 +61,16 @@ cut -d ' ' -f 1-4 /proc/mounts
 cat /proc/swaps /sys/kernel/mm/transparent_hugepage/enabled
 '''
 
+# Swap, of a type that is not 0.
+SWAP_ON = '''
+modprobe zram num_devices=2
+for n in 0 1; do
+    echo 8M >/sys/block/zram$n/disksize
+    mkswap /dev/zram$n && swapon /dev/zram$n || exit
+done
+swapoff /dev/zram0
+'''
+
 # In which of a kernel's guests a class runs: that with the first kind of page
 # tables it has, each, or those whose tables reach above the first 256 TB.
 FIRST, EACH, HIGH = 'first', 'each', 'high'

@@ -32,6 +32,7 @@ class Tables:
     kernel_half = 1         # the kernel's addresses need a bit in the same table
     hole_at_end = 0         # bytes that no process can have, at the end
     accessed = None         # the bit that says so
+    non_canonical = 1 << 62     # an address of neither half
 
     def __init__(self, page, paging):
         self.page = page
@@ -118,6 +119,7 @@ class Arm64(Tables):
     58 are left to software."""
 
     kernel_half = 0         # it has tables of its own
+    non_canonical = 1 << 54     # the top byte is no part of an address
     TABLE = {'valid': 0, 'table': 1, 'af': 10, 'pxn': 59, 'uxn': 60}
     PAGE = {'valid': 0, 'user': 6, 'rdonly': 7, 'af': 10, 'gp': 50, 'dbm': 51,
             'cont': 52, 'pxn': 53, 'uxn': 54, 'dirty': 55, 'special': 56,
