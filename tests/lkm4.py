@@ -40,7 +40,8 @@ KINDS = ('anon', 'file', 'shmem', 'ksm', 'hugetlb', 'zero')
 KPF = {'locked': 0, 'referenced': 2, 'uptodate': 3, 'dirty': 4, 'lru': 5,
        'active': 6, 'writeback': 8, 'unevictable': 18, 'reserved': 32,
        'mlocked': 33}
-KPF_SWAPBACKED, KPF_ANON, KPF_HUGE, KPF_KSM, KPF_ZERO = 14, 12, 17, 21, 24
+KPF_ANON, KPF_SWAPBACKED, KPF_HUGE, KPF_KSM, KPF_THP, KPF_ZERO = (
+    12, 14, 17, 21, 22, 24)
 
 # What docs/pages.md says of a kind of page: its size, what it is and the remarks
 # behind its address, or the reason why there is none and the words for what the
@@ -200,7 +201,11 @@ class Lkm4(GuestTest):
                 kind = row.kind.replace('SIZE', str(size))
                 self.assertNotIn(kind, rows)
                 rows[kind] = row._replace(kind=kind, size=mapped)
-        return {kind: rows[kind] for kind in set(rows) - self.absent}
+        # How the kernel maps vvar, its own flags of the mapping say.
+        vvar = self.guest.check(
+            "sed -n '/\\[vvar\\]$/,/^VmFlags:/p' /proc/1/smaps").split()
+        absent = self.absent | {'vvar' if 'pf' in vvar else 'vvar-pfn'}
+        return {kind: rows[kind] for kind in set(rows) - absent}
 
     @property
     def refused(self):
@@ -245,8 +250,8 @@ class Lkm4(GuestTest):
     def test_secret(self):
         """the secret of every page lies at its physical address"""
         secrets = {page for page in self.pages.values() if page.secret}
-        others = {self.pages[kind] for kind in ('zero', 'huge-zero')
-                  if kind in self.rows}
+        others = {self.pages[kind] for kind in ('zero', 'huge-zero', 'vvar',
+                                                'vvar-pfn') if kind in self.rows}
         pages = {page for page, _ in self.agreeing('memory')}
         self.assertEqual(secrets, pages - others)
         for page in secrets:
@@ -260,7 +265,7 @@ class Lkm4(GuestTest):
                          page.secret.hex(), page.kind)
 
     def test_sharing(self):
-        """a page is shared by fork, and copied when it is written to"""
+        """pages are shared by fork, copied when written to, merged when alike"""
         self.assertEqual(self.walks['forked-parent'].physical,
                          self.walks['forked-child'].physical)
         self.assertNotEqual(self.walks['cow-parent'].physical,
@@ -268,6 +273,20 @@ class Lkm4(GuestTest):
         # The fixture maps the one of 1 GB twice.
         self.assertEqual(self.walks['hugetlb-1073741824'].physical >> 30,
                          self.walks['none-hugetlb-1073741824'].physical >> 30)
+        self.assertEqual(self.walks['ksm'].physical,
+                         self.walks['ksm-twin'].physical)
+
+    def test_huge(self):
+        """huge pages are whole, and one that was split is still in a row"""
+        kinds = [kind for kind in ('thp', 'none-thp', 'thp-shmem', 'thp-split',
+                                   'huge-zero') if kind in self.rows]
+        size = self.tables.span('PMD')
+        frames = [self.walks[kind].physical // self.page for kind in kinds]
+        for kind, flags in zip(kinds, self.kpage('kpageflags', frames)):
+            self.assertEqual(self.walks[kind].physical % size,
+                             self.pages[kind].address % size, kind)
+            self.assertTrue(flags >> KPF_THP & 1, kind)
+        self.assertEqual(bool(kinds), self.guest.kernel.has('TRANSPARENT_HUGEPAGE'))
 
     def test_zero_pages(self):
         """memory only read is the zero page, and the huge zero page"""
@@ -275,6 +294,19 @@ class Lkm4(GuestTest):
             base = self.walks[kind].physical & -self.page
             self.assertEqual(self.guest.physical(base, self.page),
                              bytes(self.page))
+
+    def test_vvar(self):
+        """the clock that every process can read ticks at vvar's address"""
+        kind, = {'vvar', 'vvar-pfn'} & set(self.rows)
+        walk = self.walks[kind]
+        self.assertEqual(walk.vma[3], '[vvar]')
+        before = self.guest.physical(walk.physical, self.page)
+        for _ in range(1000):
+            if self.guest.physical(walk.physical, self.page) != before:
+                break
+            self.guest.check(':')       # it need not tick while nobody runs
+        else:
+            self.fail('it stands still')
 
     def test_swapped(self):
         """a page in swap says where, as the kernel's own pagemap does"""
@@ -364,6 +396,8 @@ class Lkm4(GuestTest):
                                  f'{page.kind} {entry}')
                 self.assertEqual(len(entry.words), len(words), entry)
                 self.assertEqual(entry.joined is not None, 'cont' in words)
+            self.assertEqual('uffd_wp' in walk.entries[-1].words,
+                             page.kind in ('uffd-wp', 'uffd-marker'), page.kind)
         self.compare_joined()
 
     # --- against /proc ---
@@ -423,7 +457,11 @@ class Lkm4(GuestTest):
     def frames_of(self, kind):
         """How many frames the whole page has, of however many entries."""
         _, hugetlb, size = kind.rpartition('hugetlb-')
-        return (int(size) if hugetlb else self.walks[kind].size) // self.page
+        if kind == 'thp-split':
+            size = self.tables.span('PMD')
+        elif not hugetlb:
+            size = self.walks[kind].size
+        return int(size) // self.page
 
     def test_references(self):
         """our own reference to the page is not counted"""
@@ -460,18 +498,6 @@ class Lkm4(GuestTest):
         for page, walk in pairs:
             self.assertEqual(walk.vma, covering(maps[page.pid], page.address),
                              page.kind)
-
-    def test_special(self):
-        """vdso and vvar have names, and the vdso is found in memory"""
-        maps = self.guest.check(f'cat /proc/{self.fixture.pid}/maps')
-        places = {name: re.search(rf'^([0-9a-f]+)-\S+ .*\[{name}\]$', maps, re.M)
-                  for name in ('vdso', 'vvar')}
-        walks = self.walk([Page(name, self.fixture.pid, int(match[1], 16), None)
-                           for name, match in places.items()])
-        for name, walk in walks.items():
-            self.assertEqual(walk.vma[3], f'[{name}]')
-        text = self.guest.physical(walks['vdso'].physical, 4)
-        self.assertEqual(text, b'\x7fELF')
 
     def test_tag(self):
         """passes over the tag in a pointer where processes may use one"""

@@ -78,9 +78,14 @@ FIRST, EACH, HIGH = 'first', 'each', 'high'
 # The kinds of pages that not every kernel has: those that take an option of its
 # build, and those that its headers (for user space) know under a name.
 BUILT_WITH = {
-    'TRANSPARENT_HUGEPAGE': {'thp', 'none-thp', 'huge-zero'},
-    'MEMORY_FAILURE': {'poisoned'}}
-KNOWN_AS = {('asm-generic/mman-common.h', 'MADV_GUARD_INSTALL'): {'guard'}}
+    'TRANSPARENT_HUGEPAGE': {'thp', 'none-thp', 'huge-zero', 'thp-split',
+                             'thp-shmem'},
+    'MEMORY_FAILURE': {'poisoned'},
+    'HAVE_ARCH_USERFAULTFD_WP': {'uffd-wp'},
+    'PTE_MARKER_UFFD_WP': {'uffd-marker'}}
+KNOWN_AS = {
+    ('asm-generic/mman-common.h', 'MADV_GUARD_INSTALL'): {'guard'},
+    ('linux/userfaultfd.h', 'UFFDIO_POISON'): {'uffd-poison'}}
 
 Process = collections.namedtuple('Process', 'pid lines')
 

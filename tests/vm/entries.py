@@ -158,8 +158,8 @@ class Arm64(Tables):
         if not self.lpa2 and bits(value, 9, 8) == 0x300:
             words.add('shared')
         if self.protnone(value):
-            # Older kernels mark such a page with bit 58. No page of the tests
-            # is write-protected by userfaultfd.
+            # Older kernels mark such a page with bit 58; no page of the tests has
+            # both.
             words = words - {'uffd_wp'} | {'protnone'}
         return words | ({'device'} if device else set())
 
