@@ -384,6 +384,13 @@ class Lkm4(GuestTest):
                                  above[2:5] == entry[2:5],
                                  f'{page.kind}: {above} {entry}')
 
+    def test_end_of_tables(self):
+        """a walk ends where there is no table below"""
+        for kind, level in (('untouched', -1), ('untouched-pmd', -2),
+                            ('untouched-pud', -3), ('untouched-pgd', 0)):
+            self.assertEqual(self.walks[kind].entries[-1].level,
+                             self.tables.names[level], kind)
+
     def test_words(self):
         """the words behind an entry are its bits, or what it is instead"""
         for page, walk in self.pairs:
@@ -512,11 +519,10 @@ class Lkm4(GuestTest):
     def test_end(self):
         """takes the last byte of user space, and refuses what is behind it"""
         end = self.tables.end
-        page = self.pages['last']
-        self.assertEqual(page.address, end - self.page)
-        body = self.proc('lkm4', pid=1, address=hex(end - 1), vmas=0)
-        self.assertEqual(body[-1], f'The virtual address {end - 1:x} maps '
-                         'to no physical address: no VMA here')
+        page, walk = self.pages['last'], self.walks['last']
+        self.assertEqual(page.address, end - SECRET)
+        body = self.proc('lkm4', pid=page.pid, address=hex(end - 1), vmas=0)
+        self.assertEqual(Walk(self, body).physical, walk.physical + SECRET - 1)
         for kind, address in [*self.refused.items(), ('kernel', (1 << 64) - 1)]:
             line = self.insmod_fails('lkm4', errno.EINVAL, pid=page.pid,
                                      address=hex(address))
