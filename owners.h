@@ -117,7 +117,9 @@ static inline bool is_anothers(struct mm_struct *mm, struct task_struct *task,
 		if (READ_ONCE(thread->mm) != mm || thread->flags & PF_KTHREAD)
 			continue;
 		pid = task_tgid_nr_ns(thread, owners->ns);
-		found |= pid && pid < owners->pid;
+		found = pid && pid < owners->pid;
+		if (found)	/* mostly soon: the list is in order of age */
+			goto unlock;
 	}
 unlock:
 	rcu_read_unlock();
