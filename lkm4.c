@@ -123,6 +123,9 @@ static int ask(struct facts *facts)
 	params = (struct params){ pid_param, address_param, length_param,
 				  phys_param, vmas_param };
 	kernel_param_unlock(THIS_MODULE);
+	err = param_flag(&params.vmas, "vmas", true, &facts->list_vmas);
+	if (err)
+		return err;
 	if (*params.phys.text)
 		return ask_owners(facts, &params);
 	err = param_pid(&params.pid, 0, &facts->pid);
@@ -135,8 +138,7 @@ static int ask(struct facts *facts)
 	}
 	err = param_number(&params.address, "address", 0, U64_MAX, &va);
 	facts->walk.va = user_address(va);
-	err = err ?: ask_length(facts, &params);
-	return err ?: param_flag(&params.vmas, "vmas", true, &facts->list_vmas);
+	return err ?: ask_length(facts, &params);
 }
 
 /* ---- collect ---------------------------------------------------------- */

@@ -201,9 +201,9 @@ static inline void owners_drop(struct owners *owners)
 
 /* ---- collect ---------------------------------------------------------- */
 
-/* Whether one of the addresses that an entry speaks for leads to @phys; if so,
- * @hit becomes that one. */
-static inline bool leads_to(struct stretch *hit, phys_addr_t phys)
+/* If one of the addresses that an entry speaks for leads to @phys, @hit becomes
+ * that one. Return: whether it has. */
+static inline bool take_hit(struct stretch *hit, phys_addr_t phys)
 {
 	phys_addr_t first = hit->to.phys;
 
@@ -226,7 +226,7 @@ static inline int next_mapping(struct owners *owners)
 	for (;;) {
 		while (look_next(owners->look, owners->va, hit)) {
 			owners->va = hit->end;
-			if (leads_to(hit, owners->phys))
+			if (take_hit(hit, owners->phys))
 				return 1;
 		}
 		if (owners->va >= end)

@@ -50,8 +50,8 @@ struct run {
 	unsigned long pages;
 };
 
-/* The sizes that pages have: those between the first and the last level's are
- * Svnapot's, of which there is one. */
+/* The sizes that pages have: one for each level, and Svnapot's, of which there is
+ * one. */
 enum { SMALL, NAPOT, PMD, PUD, PAGE_SIZES };
 
 struct totals {

@@ -20,8 +20,10 @@
  * lets go of a shared table of PMDs. What keeps these is that they are freed
  * after an RCU grace period or an interrupt to every CPU, which ours cannot
  * take part in with interrupts off. (Not by the TLB flush: the process is
- * another's, so its flushes do not ask our CPU.) Each level is read once, and
- * the walk goes on from that copy.
+ * another's, so its flushes do not ask our CPU.) Of hugetlb's that holds since
+ * the mending of CVE-2025-38085, which fast GUP needed, too; before it, nothing
+ * that a module can do would keep them. Each level is read once, and the walk
+ * goes on from that copy.
  */
 #ifndef LKM_WALK_H
 #define LKM_WALK_H
