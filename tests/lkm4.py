@@ -51,6 +51,13 @@ TABLE = Path(__file__).resolve().parents[1] / 'docs/pages.md'
 Row = collections.namedtuple(
     'Row', 'kind size page remarks reason instead agree')
 
+# Newer kernels sample which memory is in use, and lock a page for so long: a huge
+# one with small entries is found locked at each tenth look.
+UNSAMPLED = '''
+sampler=/sys/module/damon_stat/parameters/enabled
+[ ! -e $sampler ] || echo N >$sampler
+'''
+
 Page = collections.namedtuple('Page', 'kind pid address secret')
 
 Entry = collections.namedtuple(
@@ -159,7 +166,7 @@ class Lkm4(GuestTest):
             self.guest.pages_of_boot = self.guest.boots
             self.reserve()
             self.guest.check('mkdir /ram && mount -t ramfs ramfs /ram')
-            self.guest.check(SWAP_ON)
+            self.guest.check(SWAP_ON + UNSAMPLED)
             self.guest.fixture = self.start('pages', '/ram', keep=True)
             self.guest.pages = self.parse(self.guest.fixture.lines)
             self.guest.walks = self.walk(self.guest.pages.values())
