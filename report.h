@@ -32,6 +32,7 @@
 #define LKM_REPORT_H
 
 #include <linux/err.h>
+#include <linux/fs.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -483,12 +484,19 @@ static const struct seq_operations report_seq_ops = {
 	.show = report_show,
 };
 
+/*
+ * Who cannot read gets no report, but a file that flock() can be had on before
+ * the parameters are right. Nor can he seek, for which seq_file would be needed.
+ */
 static int report_open(struct inode *inode, struct file *file)
 {
-	struct facts *facts = report_make();
 	struct seq_file *seq;
+	struct facts *facts;
 	int err;
 
+	if (!(file->f_mode & FMODE_READ))
+		return nonseekable_open(inode, file);
+	facts = report_make();
 	if (IS_ERR(facts))
 		return PTR_ERR(facts);
 	err = seq_open(file, &report_seq_ops);
@@ -505,6 +513,8 @@ static int report_release(struct inode *inode, struct file *file)
 {
 	struct seq_file *seq = file->private_data;
 
+	if (!seq)
+		return 0;
 	report_drop(seq->private);
 	return seq_release(inode, file);
 }

@@ -343,6 +343,17 @@ class File(GuestTest):
             self.assertEqual(output.splitlines(), [
                 '10', 'cat: read error: Input/output error'])
 
+    def test_write_only(self):
+        """can be opened for writing, to be locked, and is of no other use so"""
+        output = self.loaded('lkm5', f'''
+            exec 5>/proc/lkm5 2>&1 || exit
+            cat <&5
+            dd of=/proc/lkm5 bs=1 seek=1 conv=notrunc </dev/null
+            {RMMOD} lkm5''', log=0)
+        read, seek = output.splitlines()
+        self.assertTrue(read.endswith(os.strerror(errno.EBADF)), read)
+        self.assertTrue(seek.endswith(os.strerror(errno.ESPIPE)), seek)
+
     def test_twice(self):
         """loads after it was removed, and not while it is loaded"""
         for module in LINES:
