@@ -56,11 +56,15 @@
 #define DECIMAL_DIGITS	"0123456789"
 #define HEX_DIGITS	DECIMAL_DIGITS "abcdefABCDEF"
 
-#define PAGE_FORMAT                                                            \
-	"0x%-14lx: %-14s soft-dirty %d file/shared %d swapped %d present %d\n"
-
 /* Entries in one read: 512 KiB for 256 MiB of a process with 4 kB pages. */
 #define BATCH		(64 * 1024)
+
+/* Lines are written when there are so many; the longest is shorter than that. */
+#define OUTPUT_SIZE	(128 * 1024)
+#define LINE_ROOM	1024
+/* Columns of a line, 0x and pfn in them. */
+#define ADDRESS_WIDTH	16
+#define PLACE_WIDTH	14
 
 /* A number as the command line gave it. */
 struct address {
@@ -96,22 +100,19 @@ struct process {
 	unsigned long page_size;
 };
 
-static void print_usage(FILE *to)
-{
-	fputs("Usage: pagemap PID [START [END]]\n"
-	      "Print what /proc/PID/pagemap says of each page in [START, END).\n"
-	      "\n"
-	      "START and END are addresses in bytes, hexadecimal with 0x or decimal; START is\n"
-	      "rounded down to its page, END up. Without END: to the end of the mapping that\n"
-	      "START lies in. Without START: every mapping of PID (see /proc/PID/maps).\n"
-	      "\n"
-	      "  -h, --help     print this and exit\n"
-	      "  -V, --version  print the version and exit\n"
-	      "\n"
-	      "Frame numbers are for root (CAP_SYS_ADMIN). Exit status: 0 done, 1 an error,\n"
-	      "2 wrong usage, 3 the kernel hides frame numbers from this user.\n",
-	      to);
-}
+static const char usage[] =
+	"Usage: pagemap PID [START [END]]\n"
+	"Print what /proc/PID/pagemap says of each page in [START, END).\n"
+	"\n"
+	"START and END are addresses in bytes, hexadecimal with 0x or decimal; START is\n"
+	"rounded down to its page, END up. Without END: to the end of the mapping that\n"
+	"START lies in. Without START: every mapping of PID (see /proc/PID/maps).\n"
+	"\n"
+	"  -h, --help     print this and exit\n"
+	"  -V, --version  print the version and exit\n"
+	"\n"
+	"Frame numbers are for root (CAP_SYS_ADMIN). Exit status: 0 done, 1 an error,\n"
+	"2 wrong usage, 3 the kernel hides frame numbers from this user.\n";
 
 static _Noreturn void die_usage(void)
 {
@@ -119,19 +120,97 @@ static _Noreturn void die_usage(void)
 	exit(EXIT_USAGE);
 }
 
-static int write_failed(void)
+/* ---- output ---- */
+
+static struct {
+	char text[OUTPUT_SIZE];
+	size_t used;
+} output;
+
+/* 0, or -1 once it has said why. */
+static int write_text(const char *text, size_t size)
 {
-	error(0, errno, "cannot write the output");
-	return -1;
+	ssize_t n;
+
+	for (; size; text += n, size -= (size_t)n) {
+		n = write(STDOUT_FILENO, text, size);
+		if (n < 0) {
+			error(0, errno, "cannot write the output");
+			return -1;
+		}
+	}
+	return 0;
 }
 
-/* 0, or -1; an error that was met before is not reported again. */
-static int finish_output(void)
+static int flush_output(void)
 {
-	if (ferror(stdout))
-		return -1;
-	return fflush(stdout) ? write_failed() : 0;
+	size_t size = output.used;
+
+	output.used = 0;
+	return write_text(output.text, size);
 }
+
+/* Where the next line goes; NULL: those before it could not be written. */
+static char *begin_line(void)
+{
+	if (output.used > OUTPUT_SIZE - LINE_ROOM && flush_output())
+		return NULL;
+	return output.text + output.used;
+}
+
+static void end_line(char *at)
+{
+	*at++ = '\n';
+	output.used = (size_t)(at - output.text);
+}
+
+/*
+ * Lines are put together by hand, piece by piece, like stpcpy() does it: there
+ * may be millions, and printf() takes longer for one than all the rest.
+ */
+static char *put_hex(char *at, uint64_t value)
+{
+	int digits = (64 + 3 - __builtin_clzll(value | 1)) / 4;
+
+	for (int i = digits; i--; value >>= 4)
+		at[i] = "0123456789abcdef"[value & 15];
+	return at + digits;
+}
+
+static char *put_decimal(char *at, uint64_t value)
+{
+	char digits[20];
+	int i = sizeof(digits);
+
+	do {
+		digits[--i] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value);
+	return mempcpy(at, digits + i, sizeof(digits) - i);
+}
+
+/* Blanks up to a column: at most PAD of them. */
+#define PAD 16
+
+static char *pad_to(char *column, char *at)
+{
+	memset(at, ' ', PAD);
+	return at < column ? column : at;
+}
+
+static char *put_bit(char *at, const char *name, uint64_t bit)
+{
+	at = stpcpy(at, name);
+	*at++ = bit ? '1' : '0';
+	return at;
+}
+
+static _Noreturn void show_and_exit(const char *text)
+{
+	exit(write_text(text, strlen(text)) ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+/* ---- the command line ---- */
 
 static int parse_pid(const char *text)
 {
@@ -203,11 +282,9 @@ static struct request parse_arguments(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
 		switch (c) {
 		case 'h':
-			print_usage(stdout);
-			exit(finish_output() ? EXIT_FAILURE : EXIT_SUCCESS);
+			show_and_exit(usage);
 		case 'V':
-			puts("pagemap " LKM_VERSION);
-			exit(finish_output() ? EXIT_FAILURE : EXIT_SUCCESS);
+			show_and_exit("pagemap " LKM_VERSION "\n");
 		default:
 			die_usage();
 		}
@@ -306,22 +383,40 @@ static void open_process(struct process *p, int pid)
 		error(EXIT_FAILURE, failed, "cannot open %s", path);
 }
 
-/* Negative where it could not be written. */
-static int print_page(unsigned long address, uint64_t entry)
+/* "pfn 205018", or of a swapped page "swap 0:0x3f2" */
+static char *put_place(char *at, uint64_t entry)
 {
 	uint64_t frame = entry & PM_FRAME;
-	char where[40];
 
-	if (entry & PM_SWAPPED)
-		snprintf(where, sizeof(where), "swap %u:0x%llx",
-			 (unsigned int)(frame & PM_TYPE),
-			 (unsigned long long)(frame >> PM_TYPE_BITS));
-	else
-		snprintf(where, sizeof(where), "pfn %llx",
-			 (unsigned long long)(entry & PM_PRESENT ? frame : 0));
-	return printf(PAGE_FORMAT, address, where, !!(entry & PM_SOFT_DIRTY),
-		      !!(entry & PM_FILE_SHARED), !!(entry & PM_SWAPPED),
-		      !!(entry & PM_PRESENT));
+	if (!(entry & PM_SWAPPED))
+		return put_hex(stpcpy(at, "pfn "),
+			       entry & PM_PRESENT ? frame : 0);
+	at = put_decimal(stpcpy(at, "swap "), frame & PM_TYPE);
+	return put_hex(stpcpy(at, ":0x"), frame >> PM_TYPE_BITS);
+}
+
+static char *put_page(char *at, unsigned long address, uint64_t entry)
+{
+	char *column = at;
+
+	at = put_hex(stpcpy(at, "0x"), address);
+	at = stpcpy(pad_to(column + ADDRESS_WIDTH, at), ": ");
+	column = at;
+	at = pad_to(column + PLACE_WIDTH, put_place(at, entry));
+	at = put_bit(at, " soft-dirty ", entry & PM_SOFT_DIRTY);
+	at = put_bit(at, " file/shared ", entry & PM_FILE_SHARED);
+	at = put_bit(at, " swapped ", entry & PM_SWAPPED);
+	return put_bit(at, " present ", entry & PM_PRESENT);
+}
+
+static int print_page(unsigned long address, uint64_t entry)
+{
+	char *line = begin_line();
+
+	if (!line)
+		return -1;
+	end_line(put_page(line, address, entry));
+	return 0;
 }
 
 /*
@@ -362,8 +457,8 @@ static int print_range(const struct process *p, struct range range)
 			return -1;
 		}
 		for (long i = 0; i < n; i++, page++)
-			if (print_page(page * p->page_size, entries[i]) < 0)
-				return write_failed();
+			if (print_page(page * p->page_size, entries[i]))
+				return -1;
 	}
 	return 0;
 }
@@ -482,7 +577,6 @@ static int print_request(const struct process *p, const struct request *r)
 
 int main(int argc, char **argv)
 {
-	static char output[1 << 20];
 	struct process process;
 	struct request request;
 	int failed;
@@ -490,10 +584,9 @@ int main(int argc, char **argv)
 	/* A closed pipe is a failed write, with a message, like a full disk. */
 	signal(SIGPIPE, SIG_IGN);
 	request = parse_arguments(argc, argv);
-	setvbuf(stdout, output, _IOFBF, sizeof(output));
 	open_process(&process, request.pid);
 	failed = print_request(&process, &request);
-	if (finish_output())
+	if (flush_output())
 		failed = 1;
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
