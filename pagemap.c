@@ -53,6 +53,14 @@
 #define PM_TYPE_BITS	5
 #define PM_TYPE		((1ULL << PM_TYPE_BITS) - 1)
 
+/*
+ * Swap areas have the types from 0 on. Those at the end are none: pages that are
+ * being migrated, poisoned ones, those that a device keeps, and markers. That is
+ * ten of the 32 at most; where it is fewer, someone would have to use more than
+ * 22 areas to be misunderstood (MAX_SWAPFILES in include/linux/swap.h).
+ */
+#define FIRST_SPECIAL_TYPE	22
+
 #define DECIMAL_DIGITS	"0123456789"
 #define HEX_DIGITS	DECIMAL_DIGITS "abcdefABCDEF"
 
@@ -88,10 +96,16 @@ struct mappings {
 	size_t room;
 };
 
+struct options {
+	bool present;
+	bool summary;
+};
+
 struct request {
 	int pid;
 	struct address start;
 	struct address end;
+	struct options options;
 };
 
 struct process {
@@ -100,16 +114,47 @@ struct process {
 	unsigned long page_size;
 };
 
+/* Neighbouring pages, and what is known of each. */
+struct batch {
+	unsigned long first;
+	long count;
+	uint64_t entries[BATCH];
+};
+
+enum kind { ANON, FILE_SHARED, SWAPPED, SPECIAL, NOT_PRESENT, KINDS };
+
+static const char *const kind_names[KINDS] = {
+	[ANON] = "anon",
+	[FILE_SHARED] = "file/shared",
+	[SWAPPED] = "swapped",
+	[SPECIAL] = "special entry",
+	[NOT_PRESENT] = "not present",
+};
+
+/* What is wanted of which process, what was read, and what was counted. */
+struct run {
+	struct options options;
+	struct process process;
+	struct batch batch;
+	unsigned long pages[KINDS];
+};
+
 static const char usage[] =
-	"Usage: pagemap PID [START [END]]\n"
+	"Usage: pagemap [OPTION]... PID [START [END]]\n"
 	"Print what /proc/PID/pagemap says of each page in [START, END).\n"
 	"\n"
 	"START and END are addresses in bytes, hexadecimal with 0x or decimal; START is\n"
 	"rounded down to its page, END up. Without END: to the end of the mapping that\n"
 	"START lies in. Without START: every mapping of PID (see /proc/PID/maps).\n"
 	"\n"
+	"  -p, --present  only pages that are present\n"
+	"  -s, --summary  in place of a line for each page, how many there are of a kind\n"
 	"  -h, --help     print this and exit\n"
 	"  -V, --version  print the version and exit\n"
+	"\n"
+	"Kinds: `anon' is a private page, `file/shared' one of a file or of shared memory;\n"
+	"`special entry' is what lies where a swapped page would, but in no swap area: a\n"
+	"page that is being migrated, is poisoned, is kept by a device, or a marker.\n"
 	"\n"
 	"Frame numbers are for root (CAP_SYS_ADMIN). Exit status: 0 done, 1 an error,\n"
 	"2 wrong usage, 3 the kernel hides frame numbers from this user.\n";
@@ -269,18 +314,26 @@ static struct address parse_address(const char *name, const char *text)
 	return a;
 }
 
-static struct request parse_arguments(int argc, char **argv)
+static struct options parse_options(int argc, char **argv)
 {
-	static const struct option options[] = {
+	static const struct option names[] = {
+		{ "present", no_argument, NULL, 'p' },
+		{ "summary", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ }
 	};
-	struct request r = { };
+	struct options options = { };
 	int c;
 
-	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "pshV", names, NULL)) != -1) {
 		switch (c) {
+		case 'p':
+			options.present = true;
+			break;
+		case 's':
+			options.summary = true;
+			break;
 		case 'h':
 			show_and_exit(usage);
 		case 'V':
@@ -289,6 +342,13 @@ static struct request parse_arguments(int argc, char **argv)
 			die_usage();
 		}
 	}
+	return options;
+}
+
+static struct request parse_arguments(int argc, char **argv)
+{
+	struct request r = { .options = parse_options(argc, argv) };
+
 	argc -= optind;
 	argv += optind;
 	if (argc < 1 || argc > 3) {
@@ -309,6 +369,8 @@ static struct request parse_arguments(int argc, char **argv)
 	}
 	return r;
 }
+
+/* ---- what the kernel says ---- */
 
 /*
  * As many entries as one read gives, 0 where the kernel has none, -1 on an
@@ -383,42 +445,6 @@ static void open_process(struct process *p, int pid)
 		error(EXIT_FAILURE, failed, "cannot open %s", path);
 }
 
-/* "pfn 205018", or of a swapped page "swap 0:0x3f2" */
-static char *put_place(char *at, uint64_t entry)
-{
-	uint64_t frame = entry & PM_FRAME;
-
-	if (!(entry & PM_SWAPPED))
-		return put_hex(stpcpy(at, "pfn "),
-			       entry & PM_PRESENT ? frame : 0);
-	at = put_decimal(stpcpy(at, "swap "), frame & PM_TYPE);
-	return put_hex(stpcpy(at, ":0x"), frame >> PM_TYPE_BITS);
-}
-
-static char *put_page(char *at, unsigned long address, uint64_t entry)
-{
-	char *column = at;
-
-	at = put_hex(stpcpy(at, "0x"), address);
-	at = stpcpy(pad_to(column + ADDRESS_WIDTH, at), ": ");
-	column = at;
-	at = pad_to(column + PLACE_WIDTH, put_place(at, entry));
-	at = put_bit(at, " soft-dirty ", entry & PM_SOFT_DIRTY);
-	at = put_bit(at, " file/shared ", entry & PM_FILE_SHARED);
-	at = put_bit(at, " swapped ", entry & PM_SWAPPED);
-	return put_bit(at, " present ", entry & PM_PRESENT);
-}
-
-static int print_page(unsigned long address, uint64_t entry)
-{
-	char *line = begin_line();
-
-	if (!line)
-		return -1;
-	end_line(put_page(line, address, entry));
-	return 0;
-}
-
 /*
  * The kernel gives no entry for two reasons: the address is beyond the user
  * space of the process, or the memory that was opened is gone. Page 0 tells: it
@@ -437,30 +463,23 @@ static void explain_no_entry(const struct process *p, unsigned long page)
 		      p->pid, page * p->page_size);
 }
 
-static int print_range(const struct process *p, struct range range)
+/* 0: there are the next pages of a range, or some of them. */
+static int read_batch(const struct process *p, struct range range,
+			struct batch *b)
 {
-	static uint64_t entries[BATCH];
-	unsigned long page = range.first;
+	unsigned long left = range.last - range.first;
 
-	while (page < range.last) {
-		unsigned long left = range.last - page;
-		long n = read_entries(p->pagemap, page,
-				      left < BATCH ? left : BATCH, entries);
-
-		if (n < 0) {
-			error(0, errno, "cannot read /proc/%d/pagemap at 0x%lx",
-			      p->pid, page * p->page_size);
-			return -1;
-		}
-		if (!n) {
-			explain_no_entry(p, page);
-			return -1;
-		}
-		for (long i = 0; i < n; i++, page++)
-			if (print_page(page * p->page_size, entries[i]))
-				return -1;
-	}
-	return 0;
+	b->first = range.first;
+	b->count = read_entries(p->pagemap, b->first,
+				left < BATCH ? left : BATCH, b->entries);
+	if (b->count > 0)
+		return 0;
+	if (b->count < 0)
+		error(0, errno, "cannot read /proc/%d/pagemap at 0x%lx", p->pid,
+		      b->first * p->page_size);
+	else
+		explain_no_entry(p, b->first);
+	return -1;
 }
 
 static int add_mapping(struct mappings *all, struct range range)
@@ -525,68 +544,175 @@ static int read_mappings(const struct process *p, struct mappings *all)
 	return failed;
 }
 
-static int print_all_mappings(const struct process *p,
-			      const struct mappings *all)
+/* ---- what is made of it ---- */
+
+/* "pfn 205018", or of a swapped page "swap 0:0x3f2" */
+static char *put_place(char *at, uint64_t entry)
+{
+	uint64_t frame = entry & PM_FRAME;
+
+	if (!(entry & PM_SWAPPED))
+		return put_hex(stpcpy(at, "pfn "),
+			       entry & PM_PRESENT ? frame : 0);
+	at = put_decimal(stpcpy(at, "swap "), frame & PM_TYPE);
+	return put_hex(stpcpy(at, ":0x"), frame >> PM_TYPE_BITS);
+}
+
+static char *put_page(char *at, unsigned long address, uint64_t entry)
+{
+	char *column = at;
+
+	at = put_hex(stpcpy(at, "0x"), address);
+	at = stpcpy(pad_to(column + ADDRESS_WIDTH, at), ": ");
+	column = at;
+	at = pad_to(column + PLACE_WIDTH, put_place(at, entry));
+	at = put_bit(at, " soft-dirty ", entry & PM_SOFT_DIRTY);
+	at = put_bit(at, " file/shared ", entry & PM_FILE_SHARED);
+	at = put_bit(at, " swapped ", entry & PM_SWAPPED);
+	return put_bit(at, " present ", entry & PM_PRESENT);
+}
+
+static int print_page(const struct run *run, long i)
+{
+	const struct batch *b = &run->batch;
+	char *line = begin_line();
+
+	if (!line)
+		return -1;
+	end_line(put_page(line, (b->first + i) * run->process.page_size,
+			  b->entries[i]));
+	return 0;
+}
+
+static enum kind kind_of(uint64_t entry)
+{
+	if (entry & PM_PRESENT)
+		return entry & PM_FILE_SHARED ? FILE_SHARED : ANON;
+	if (!(entry & PM_SWAPPED))
+		return NOT_PRESENT;
+	return (entry & PM_TYPE) < FIRST_SPECIAL_TYPE ? SWAPPED : SPECIAL;
+}
+
+static int print_counts(const char *kind, unsigned long pages,
+			unsigned long page_size)
+{
+	char *line = begin_line();
+
+	if (!line)
+		return -1;
+	end_line(line + sprintf(line, "%-16s %14lu %14lu", kind, pages,
+				pages * (page_size / 1024)));
+	return 0;
+}
+
+static int print_summary(const struct run *run)
+{
+	unsigned long total = 0, page_size = run->process.page_size;
+	char *line = begin_line();
+
+	if (!line)
+		return -1;
+	end_line(line + sprintf(line, "%-16s %14s %14s", "KIND", "PAGES", "kB"));
+	for (int kind = 0; kind < KINDS; kind++) {
+		total += run->pages[kind];
+		if (print_counts(kind_names[kind], run->pages[kind], page_size))
+			return -1;
+	}
+	return print_counts("total", total, page_size);
+}
+
+static int show_batch(struct run *run)
+{
+	const struct options *options = &run->options;
+	const struct batch *b = &run->batch;
+
+	for (long i = 0; i < b->count; i++) {
+		if (options->present && !(b->entries[i] & PM_PRESENT))
+			continue;
+		if (options->summary)
+			run->pages[kind_of(b->entries[i])]++;
+		else if (print_page(run, i))
+			return -1;
+	}
+	return 0;
+}
+
+static int show_range(struct run *run, struct range range)
+{
+	while (range.first < range.last) {
+		if (read_batch(&run->process, range, &run->batch) ||
+		    show_batch(run))
+			return -1;
+		range.first += run->batch.count;
+	}
+	return 0;
+}
+
+static int show_all_mappings(struct run *run, const struct mappings *all)
 {
 	int failed = 0;
 
 	for (size_t i = 0; i < all->count && !failed; i++)
-		failed = print_range(p, all->ranges[i]);
+		failed = show_range(run, all->ranges[i]);
 	return failed;
 }
 
-static int print_rest_of_mapping(const struct process *p,
-				 const struct mappings *all,
-				 const struct address *start)
+static int show_rest_of_mapping(struct run *run, const struct mappings *all,
+				const struct address *start)
 {
-	struct range range = { .first = start->value / p->page_size };
+	struct range range = { .first = start->value / run->process.page_size };
+	int pid = run->process.pid;
 
 	for (size_t i = 0; i < all->count; i++) {
 		range.last = all->ranges[i].last;
 		if (range.first >= all->ranges[i].first && range.first < range.last)
-			return print_range(p, range);
+			return show_range(run, range);
 	}
 	error(0, 0, "0x%lx (START %s) lies in no mapping of process %d",
-	      start->value, start->text, p->pid);
+	      start->value, start->text, pid);
 	fprintf(stderr,
 		"See /proc/%d/maps: its addresses are hexadecimal, here with 0x.\n",
-		p->pid);
+		pid);
 	return -1;
 }
 
-static int print_request(const struct process *p, const struct request *r)
+static int show_request(struct run *run, const struct request *r)
 {
+	unsigned long page_size = run->process.page_size;
 	struct mappings all = { };
 	struct range range;
 	int failed;
 
 	if (r->end.given) {
-		range.first = r->start.value / p->page_size;
-		range.last = r->end.value / p->page_size +
-			     (r->end.value % p->page_size != 0);
-		return print_range(p, range);
+		range.first = r->start.value / page_size;
+		range.last = r->end.value / page_size +
+			     (r->end.value % page_size != 0);
+		return show_range(run, range);
 	}
-	failed = read_mappings(p, &all);
+	failed = read_mappings(&run->process, &all);
 	if (!failed && r->start.given)
-		failed = print_rest_of_mapping(p, &all, &r->start);
+		failed = show_rest_of_mapping(run, &all, &r->start);
 	else if (!failed)
-		failed = print_all_mappings(p, &all);
+		failed = show_all_mappings(run, &all);
 	free(all.ranges);
 	return failed;
 }
 
 int main(int argc, char **argv)
 {
-	struct process process;
+	static struct run run;
 	struct request request;
 	int failed;
 
 	/* A closed pipe is a failed write, with a message, like a full disk. */
 	signal(SIGPIPE, SIG_IGN);
 	request = parse_arguments(argc, argv);
-	open_process(&process, request.pid);
-	failed = print_request(&process, &request);
+	run.options = request.options;
+	open_process(&run.process, request.pid);
+	failed = show_request(&run, &request);
+	if (!failed && run.options.summary)
+		failed = print_summary(&run);
 	if (flush_output())
-		failed = 1;
+		failed = -1;
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

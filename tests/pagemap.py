@@ -108,8 +108,8 @@ class Entries(GuestTest):
                            None if secret == '-' else bytes.fromhex(secret))
                 for kind, pid, address, secret in rows}
 
-    def compare_all(self, pid):
-        """Compare all lines of a process with the kernel's entries."""
+    def whole_truth(self, pid):
+        """{address: Entry} of all mappings of a process."""
         maps = self.mappings(pid)
         spans = [list(maps[0])]
         for start, end in maps[1:]:         # a dd for each would be slow
@@ -117,8 +117,12 @@ class Entries(GuestTest):
                 spans[-1][1] = end
             else:
                 spans.append([start, end])
+        return self.truth(pid, spans)
+
+    def compare_all(self, pid):
+        """Compare all lines of a process with the kernel's entries."""
         entries = self.pagemap(pid)
-        self.same(entries, self.truth(pid, spans))
+        self.same(entries, self.whole_truth(pid))
         return entries
 
     def same(self, entries, truth):
@@ -246,6 +250,61 @@ class Rest(Entries):
                                          range(start, end, self.page)),
                         f'not each page: {shown[:64]}...{shown[-64:]}')
 
+    # --- other ways to show it ---
+
+    def test_present(self):
+        """--present shows the pages that are present, and no other"""
+        self.swap_on()
+        self.pages()
+        pid = self.fixture.pid
+        truth = self.whole_truth(pid)
+        present = {page: entry for page, entry in truth.items() if entry.present}
+        self.assertLess(len(present), len(truth))
+        self.same(self.parsed(self.guest.check(f'./pagemap --present {pid}')),
+                  present)
+        hole = next(page for page in truth if page not in present)
+        self.assertEqual(self.guest.check(
+            f'./pagemap -p {pid} {hole:#x} {hole + self.page:#x}'), '')
+
+    def summary(self, arguments):
+        """{kind: pages} of a summary whose kB and total are right."""
+        head, *rows, total = self.guest.check(
+            f'./pagemap --summary {arguments}').splitlines()
+        self.assertEqual(head.split(), ['KIND', 'PAGES', 'kB'])
+        self.assertEqual(len({len(row) for row in (head, *rows, total)}), 1)
+        counts = {}
+        for row in (*rows, total):
+            kind, pages, size = row.rsplit(maxsplit=2)
+            self.assertEqual(int(size), int(pages) * self.page >> 10, row)
+            counts[kind] = int(pages)
+        self.assertEqual(counts.pop('total'), sum(counts.values()))
+        return counts
+
+    @staticmethod
+    def kind(entry):
+        """What an entry is counted as."""
+        if entry.present:
+            return 'file/shared' if entry.file_shared else 'anon'
+        if entry.swapped:
+            return 'swapped' if entry.swap[0] < 2 else 'special entry'
+        return 'not present'
+
+    def test_summary(self):
+        """--summary counts the pages of each kind, and their kB"""
+        self.swap_on()
+        self.pages()
+        pid = self.fixture.pid
+        truth = self.whole_truth(pid)
+        counts = collections.Counter(map(self.kind, truth.values()))
+        self.assertGreaterEqual(set(counts), {'anon', 'file/shared', 'swapped',
+                                              'not present'})
+        self.assertEqual('special entry' in counts,
+                         not {'poisoned', 'guard'} <= self.absent)
+        self.assertEqual(self.summary(pid), {'special entry': 0, **counts})
+        self.assertEqual(self.summary(f'--present {pid}'), {
+            kind: counts[kind] if kind in ('anon', 'file/shared') else 0
+            for kind in {'special entry', *counts}})
+
     # --- what goes wrong ---
 
     def fails(self, script, status, *said, user='root'):
@@ -359,5 +418,5 @@ class Rest(Entries):
     def test_help(self):
         """says how to call it, and its version"""
         text = self.guest.check('./pagemap --help; ./pagemap --version')
-        self.assertRegex(text, r'^Usage: pagemap PID \[START \[END\]\]\n')
+        self.assertRegex(text, r'^Usage: pagemap \[OPTION\]\.\.\. PID \[START \[END\]\]\n')
         self.assertRegex(text, r'\npagemap \d+\.\d+\n$')
