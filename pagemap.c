@@ -61,6 +61,17 @@
  */
 #define FIRST_SPECIAL_TYPE	22
 
+/* /proc/kpageflags, by bits; and what is kept of a page that has no frame there. */
+#define KPF_ANON	(1ULL << 12)
+#define KPF_SWAPBACKED	(1ULL << 14)
+#define KPF_HUGE	(1ULL << 17)
+#define KPF_NOPAGE	(1ULL << 20)
+#define KPF_KSM		(1ULL << 21)
+#define KPF_THP		(1ULL << 22)
+#define KPF_ZERO_PAGE	(1ULL << 24)
+#define KPF_RESERVED	(1ULL << 32)
+#define NO_FLAGS	(~0ULL)
+
 #define DECIMAL_DIGITS	"0123456789"
 #define HEX_DIGITS	DECIMAL_DIGITS "abcdefABCDEF"
 
@@ -73,6 +84,8 @@
 /* Columns of a line, 0x and pfn in them. */
 #define ADDRESS_WIDTH	16
 #define PLACE_WIDTH	14
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* A number as the command line gave it. */
 struct address {
@@ -99,6 +112,7 @@ struct mappings {
 struct options {
 	bool present;
 	bool summary;
+	bool flags;
 };
 
 struct request {
@@ -114,27 +128,56 @@ struct process {
 	unsigned long page_size;
 };
 
+/* All frames of the machine, with --flags: a word for each in either file. */
+struct frames {
+	int kpageflags;
+	int kpagecount;
+	uint64_t lies;	/* flags that mean nothing on this kernel */
+};
+
 /* Neighbouring pages, and what is known of each. */
 struct batch {
 	unsigned long first;
 	long count;
 	uint64_t entries[BATCH];
+	uint64_t flags[BATCH];
+	uint64_t mapcounts[BATCH];
 };
 
-enum kind { ANON, FILE_SHARED, SWAPPED, SPECIAL, NOT_PRESENT, KINDS };
+enum kind {
+	ANON, ANON_THP, KSM, ZERO_PAGE, HUGETLB, SHMEM, FILE_PAGE,
+	FILE_SHARED, FILE_SHARED_THP, RESERVED, NO_PAGE, SWAPPED, SPECIAL,
+	NOT_PRESENT, KINDS
+};
 
-static const char *const kind_names[KINDS] = {
-	[ANON] = "anon",
-	[FILE_SHARED] = "file/shared",
-	[SWAPPED] = "swapped",
-	[SPECIAL] = "special entry",
-	[NOT_PRESENT] = "not present",
+/* When a kind can be told: only without --flags, only with it, or in any case. */
+enum told { WITHOUT_FLAGS = 1, WITH_FLAGS = 2, EVER = 3 };
+
+static const struct {
+	const char *name;
+	enum told told;
+} kinds[KINDS] = {
+	[ANON] = { "anon", EVER },
+	[ANON_THP] = { "anon thp", WITH_FLAGS },
+	[KSM] = { "ksm", WITH_FLAGS },
+	[ZERO_PAGE] = { "zero page", WITH_FLAGS },
+	[HUGETLB] = { "hugetlb", WITH_FLAGS },
+	[SHMEM] = { "shmem", WITH_FLAGS },
+	[FILE_PAGE] = { "file", WITH_FLAGS },
+	[FILE_SHARED] = { "file/shared", WITHOUT_FLAGS },
+	[FILE_SHARED_THP] = { "file/shared thp", WITH_FLAGS },
+	[RESERVED] = { "reserved", WITH_FLAGS },
+	[NO_PAGE] = { "no struct page", WITH_FLAGS },
+	[SWAPPED] = { "swapped", EVER },
+	[SPECIAL] = { "special entry", EVER },
+	[NOT_PRESENT] = { "not present", EVER },
 };
 
 /* What is wanted of which process, what was read, and what was counted. */
 struct run {
 	struct options options;
 	struct process process;
+	struct frames frames;
 	struct batch batch;
 	unsigned long pages[KINDS];
 };
@@ -147,6 +190,7 @@ static const char usage[] =
 	"rounded down to its page, END up. Without END: to the end of the mapping that\n"
 	"START lies in. Without START: every mapping of PID (see /proc/PID/maps).\n"
 	"\n"
+	"  -f, --flags    how often a present page is mapped, and its flags, behind it\n"
 	"  -p, --present  only pages that are present\n"
 	"  -s, --summary  in place of a line for each page, how many there are of a kind\n"
 	"  -h, --help     print this and exit\n"
@@ -155,6 +199,8 @@ static const char usage[] =
 	"Kinds: `anon' is a private page, `file/shared' one of a file or of shared memory;\n"
 	"`special entry' is what lies where a swapped page would, but in no swap area: a\n"
 	"page that is being migrated, is poisoned, is kept by a device, or a marker.\n"
+	"With --flags they are told apart further. Flags are those of /proc/kpageflags\n"
+	"(Documentation/admin-guide/mm/pagemap.rst), the number is of /proc/kpagecount.\n"
 	"\n"
 	"Frame numbers are for root (CAP_SYS_ADMIN). Exit status: 0 done, 1 an error,\n"
 	"2 wrong usage, 3 the kernel hides frame numbers from this user.\n";
@@ -317,6 +363,7 @@ static struct address parse_address(const char *name, const char *text)
 static struct options parse_options(int argc, char **argv)
 {
 	static const struct option names[] = {
+		{ "flags", no_argument, NULL, 'f' },
 		{ "present", no_argument, NULL, 'p' },
 		{ "summary", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
@@ -326,8 +373,11 @@ static struct options parse_options(int argc, char **argv)
 	struct options options = { };
 	int c;
 
-	while ((c = getopt_long(argc, argv, "pshV", names, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "fpshV", names, NULL)) != -1) {
 		switch (c) {
+		case 'f':
+			options.flags = true;
+			break;
 		case 'p':
 			options.present = true;
 			break;
@@ -373,42 +423,45 @@ static struct request parse_arguments(int argc, char **argv)
 /* ---- what the kernel says ---- */
 
 /*
- * As many entries as one read gives, 0 where the kernel has none, -1 on an
- * error.
+ * As many words as one read gives, 0 where the file has none, -1 on an error.
+ * The i-th is of the i-th page of a process, or of the machine's i-th frame.
  */
-static long read_entries(int fd, unsigned long page, unsigned long count,
-			 uint64_t *entries)
+static long read_words(int fd, unsigned long i, unsigned long count,
+		       uint64_t *words)
 {
 	ssize_t n;
 
 	do {
-		n = pread(fd, entries, count * sizeof(*entries),
-			  (off_t)(page * sizeof(*entries)));
+		n = pread(fd, words, count * sizeof(*words),
+			  (off_t)(i * sizeof(*words)));
 	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -1 : (long)((size_t)n / sizeof(*entries));
+	return n < 0 ? -1 : (long)((size_t)n / sizeof(*words));
 }
 
-/*
- * Asked of a page of our own that is surely present and in memory. Neither the
- * capabilities (those of a root in a user namespace are complete, and yet not
- * enough) nor a pfn 0 of the process looked at (it may be a PFN mapping, which
- * shows none to anybody) would tell.
- */
-static bool frames_are_hidden(unsigned long page_size)
+/* That of a page of our own that was written to just now; 0: it cannot be had. */
+static uint64_t own_entry(unsigned long page_size)
 {
 	volatile char here = 1;
 	uint64_t entry = 0;
-	bool hidden;
-	long n;
-	int fd;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
-	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return true;
-	n = read_entries(fd, (uintptr_t)&here / page_size, 1, &entry);
-	hidden = n != 1 || !(entry & PM_FRAME);
+		return 0;
+	if (read_words(fd, (uintptr_t)&here / page_size, 1, &entry) != 1)
+		entry = 0;
 	close(fd);
-	return hidden;
+	return entry;
+}
+
+/*
+ * Asked of a page that is surely present. Neither the capabilities (those of a
+ * root in a user namespace are complete, and yet not enough) nor a pfn 0 of the
+ * process looked at (it may be a PFN mapping, which shows none to anybody) would
+ * tell.
+ */
+static bool frames_are_hidden(unsigned long page_size)
+{
+	return !(own_entry(page_size) & PM_FRAME);
 }
 
 static void no_user_memory(int status, int pid)
@@ -439,7 +492,7 @@ static void open_process(struct process *p, int pid)
 	 * ones has no page 0
 	 */
 	if (failed == ESRCH ||
-	    (!failed && !read_entries(p->pagemap, 0, 1, &entry)))
+	    (!failed && !read_words(p->pagemap, 0, 1, &entry)))
 		no_user_memory(EXIT_FAILURE, pid);
 	if (failed)
 		error(EXIT_FAILURE, failed, "cannot open %s", path);
@@ -454,7 +507,7 @@ static void explain_no_entry(const struct process *p, unsigned long page)
 {
 	uint64_t entry;
 
-	if (read_entries(p->pagemap, 0, 1, &entry) > 0)
+	if (read_words(p->pagemap, 0, 1, &entry) > 0)
 		error(0, 0, "0x%lx is beyond the user space of process %d",
 		      page * p->page_size, p->pid);
 	else
@@ -470,8 +523,8 @@ static int read_batch(const struct process *p, struct range range,
 	unsigned long left = range.last - range.first;
 
 	b->first = range.first;
-	b->count = read_entries(p->pagemap, b->first,
-				left < BATCH ? left : BATCH, b->entries);
+	b->count = read_words(p->pagemap, b->first,
+			      left < BATCH ? left : BATCH, b->entries);
 	if (b->count > 0)
 		return 0;
 	if (b->count < 0)
@@ -480,6 +533,93 @@ static int read_batch(const struct process *p, struct range range,
 	else
 		explain_no_entry(p, b->first);
 	return -1;
+}
+
+static int open_frame_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		error(EXIT_FAILURE, errno, "cannot open %s", path);
+	return fd;
+}
+
+/*
+ * Some kernels say of each private page that KSM has merged it. So ask for one
+ * that cannot have been.
+ */
+static void open_frames(struct frames *f, unsigned long page_size)
+{
+	uint64_t flags = 0, frame = own_entry(page_size) & PM_FRAME;
+
+	f->kpageflags = open_frame_file("/proc/kpageflags");
+	f->kpagecount = open_frame_file("/proc/kpagecount");
+	if (read_words(f->kpageflags, frame, 1, &flags) == 1)
+		f->lies = flags & KPF_KSM;
+}
+
+/* Those of frames that have none are NO_FLAGS: the files end before a device's. */
+static int read_frame_words(int fd, uint64_t frame, long count, uint64_t *words)
+{
+	long n;
+
+	while (count) {
+		n = read_words(fd, frame, count, words);
+		if (n < 0) {
+			error(0, errno, "cannot read what the kernel says of frame %llx",
+			      (unsigned long long)frame);
+			return -1;
+		}
+		if (!n)
+			break;
+		frame += n;
+		words += n;
+		count -= n;
+	}
+	while (count--)
+		*words++ = NO_FLAGS;
+	return 0;
+}
+
+/* How many pages from the i-th on have frames that follow one another. */
+static long neighbours(const struct batch *b, long i)
+{
+	uint64_t frame = b->entries[i] & PM_FRAME;
+	long n = 1;
+
+	while (i + n < b->count && b->entries[i + n] & PM_PRESENT &&
+	       (b->entries[i + n] & PM_FRAME) == frame + n)
+		n++;
+	return n;
+}
+
+/*
+ * Of a whole run of neighbours in one go; and of a frame that comes again, as the
+ * zero page's does, only once.
+ */
+static int read_frames(const struct frames *f, struct batch *b)
+{
+	long n, last = -1;
+	uint64_t frame;
+
+	for (long i = 0; i < b->count; i += n) {
+		n = 1;
+		b->flags[i] = NO_FLAGS;
+		if (!(b->entries[i] & PM_PRESENT))
+			continue;
+		frame = b->entries[i] & PM_FRAME;
+		if (last >= 0 && frame == (b->entries[last] & PM_FRAME)) {
+			b->flags[i] = b->flags[last];
+			b->mapcounts[i] = b->mapcounts[last];
+			continue;
+		}
+		n = neighbours(b, i);
+		last = i + n - 1;
+		if (read_frame_words(f->kpageflags, frame, n, b->flags + i) ||
+		    read_frame_words(f->kpagecount, frame, n, b->mapcounts + i))
+			return -1;
+	}
+	return 0;
 }
 
 static int add_mapping(struct mappings *all, struct range range)
@@ -572,6 +712,35 @@ static char *put_page(char *at, unsigned long address, uint64_t entry)
 	return put_bit(at, " present ", entry & PM_PRESENT);
 }
 
+static char *put_words(char *at, uint64_t flags)
+{
+	static const char *const words[] = {
+		"locked", "error", "referenced", "uptodate", "dirty", "lru",
+		"active", "slab", "writeback", "reclaim", "buddy", "mmap",
+		"anon", "swapcache", "swapbacked", "compound_head",
+		"compound_tail", "huge", "unevictable", "hwpoison", "nopage",
+		"ksm", "thp", "offline", "zero_page", "idle", "pgtable",
+		[32] = "reserved", "mlocked",
+	};
+	char *first = at;
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (!(flags >> i & 1) || !words[i])
+			continue;
+		if (at != first)
+			*at++ = ',';
+		at = stpcpy(at, words[i]);
+	}
+	return at == first ? stpcpy(at, "-") : at;
+}
+
+static char *put_flags(char *at, const struct run *run, long i)
+{
+	at = put_decimal(stpcpy(at, " mapcount "), run->batch.mapcounts[i]);
+	return put_words(stpcpy(at, " flags "),
+			 run->batch.flags[i] & ~run->frames.lies);
+}
+
 static int print_page(const struct run *run, long i)
 {
 	const struct batch *b = &run->batch;
@@ -579,18 +748,53 @@ static int print_page(const struct run *run, long i)
 
 	if (!line)
 		return -1;
-	end_line(put_page(line, (b->first + i) * run->process.page_size,
-			  b->entries[i]));
+	line = put_page(line, (b->first + i) * run->process.page_size,
+			b->entries[i]);
+	if (run->options.flags && b->flags[i] != NO_FLAGS)
+		line = put_flags(line, run, i);
+	end_line(line);
 	return 0;
 }
 
-static enum kind kind_of(uint64_t entry)
+static enum kind kind_of_entry(uint64_t entry)
 {
 	if (entry & PM_PRESENT)
 		return entry & PM_FILE_SHARED ? FILE_SHARED : ANON;
 	if (!(entry & PM_SWAPPED))
 		return NOT_PRESENT;
 	return (entry & PM_TYPE) < FIRST_SPECIAL_TYPE ? SWAPPED : SPECIAL;
+}
+
+/*
+ * Of a present page. Shared memory is swapbacked, a file is not; but of a huge
+ * page that may stand with its first page only.
+ */
+static enum kind kind_of_flags(uint64_t flags)
+{
+	if (flags & KPF_NOPAGE)
+		return NO_PAGE;
+	if (flags & KPF_ZERO_PAGE)
+		return ZERO_PAGE;
+	if (flags & KPF_HUGE)
+		return HUGETLB;
+	if (flags & KPF_KSM)
+		return KSM;
+	if (flags & KPF_ANON)
+		return flags & KPF_THP ? ANON_THP : ANON;
+	if (flags & KPF_THP)
+		return FILE_SHARED_THP;
+	if (flags & KPF_SWAPBACKED)
+		return SHMEM;
+	return flags & KPF_RESERVED ? RESERVED : FILE_PAGE;
+}
+
+static enum kind kind_of(const struct run *run, long i)
+{
+	uint64_t entry = run->batch.entries[i];
+
+	if (run->options.flags && entry & PM_PRESENT)
+		return kind_of_flags(run->batch.flags[i] & ~run->frames.lies);
+	return kind_of_entry(entry);
 }
 
 static int print_counts(const char *kind, unsigned long pages,
@@ -607,6 +811,7 @@ static int print_counts(const char *kind, unsigned long pages,
 
 static int print_summary(const struct run *run)
 {
+	enum told told = run->options.flags ? WITH_FLAGS : WITHOUT_FLAGS;
 	unsigned long total = 0, page_size = run->process.page_size;
 	char *line = begin_line();
 
@@ -615,7 +820,8 @@ static int print_summary(const struct run *run)
 	end_line(line + sprintf(line, "%-16s %14s %14s", "KIND", "PAGES", "kB"));
 	for (int kind = 0; kind < KINDS; kind++) {
 		total += run->pages[kind];
-		if (print_counts(kind_names[kind], run->pages[kind], page_size))
+		if (kinds[kind].told & told &&
+		    print_counts(kinds[kind].name, run->pages[kind], page_size))
 			return -1;
 	}
 	return print_counts("total", total, page_size);
@@ -630,7 +836,7 @@ static int show_batch(struct run *run)
 		if (options->present && !(b->entries[i] & PM_PRESENT))
 			continue;
 		if (options->summary)
-			run->pages[kind_of(b->entries[i])]++;
+			run->pages[kind_of(run, i)]++;
 		else if (print_page(run, i))
 			return -1;
 	}
@@ -641,6 +847,8 @@ static int show_range(struct run *run, struct range range)
 {
 	while (range.first < range.last) {
 		if (read_batch(&run->process, range, &run->batch) ||
+		    (run->options.flags &&
+		     read_frames(&run->frames, &run->batch)) ||
 		    show_batch(run))
 			return -1;
 		range.first += run->batch.count;
@@ -709,6 +917,8 @@ int main(int argc, char **argv)
 	request = parse_arguments(argc, argv);
 	run.options = request.options;
 	open_process(&run.process, request.pid);
+	if (run.options.flags)
+		open_frames(&run.frames, run.process.page_size);
 	failed = show_request(&run, &request);
 	if (!failed && run.options.summary)
 		failed = print_summary(&run);

@@ -19,11 +19,23 @@ SECRET = 16
 LINE = re.compile(r'0x([0-9a-f]+) *: (?:pfn ([0-9a-f]+)|'
                   r'swap (\d+):0x([0-9a-f]+)) +soft-dirty ([01]) '
                   r'file/shared ([01]) swapped ([01]) present ([01])')
+FLAGS = re.compile(r' mapcount (\d+) flags (-|[a-z_]+(?:,[a-z_]+)*)')
 
 # What stands in the columns of a line: a frame or a place in swap, and flags.
 Entry = collections.namedtuple(
     'Entry', 'frame swap soft_dirty file_shared swapped present')
 Page = collections.namedtuple('Page', 'kind pid address secret')
+
+# The bits of /proc/kpageflags that have words, by those.
+WORDS = {name: bit for bit, name in enumerate("""
+    locked error referenced uptodate dirty lru active slab writeback reclaim buddy
+    mmap anon swapcache swapbacked compound_head compound_tail huge unevictable
+    hwpoison nopage ksm thp offline zero_page idle pgtable""".split())} | {
+        'reserved': 32, 'mlocked': 33}
+# Kinds of present pages with --flags, and those that are told without it, too.
+KINDS = ('anon', 'anon thp', 'ksm', 'zero page', 'hugetlb', 'shmem', 'file',
+         'file/shared thp', 'reserved', 'no struct page')
+ABSENT = 'swapped', 'special entry', 'not present'
 
 # A second device, so that the type in an entry is not 0.
 SWAP_ON = '''
@@ -51,6 +63,27 @@ def entry_of(match):
     return Entry(None if frame is None else int(frame, 16),
                  None if kind is None else (int(kind), int(offset, 16)),
                  *map(int, match.group(5, 6, 7, 8)))
+
+
+def kind_of(raw):
+    """What a word of /proc/kpageflags is counted as."""
+    has = {word for word, bit in WORDS.items() if raw >> bit & 1}
+    for word in 'nopage', 'zero_page', 'huge', 'ksm':
+        if word in has:
+            return {'nopage': 'no struct page', 'huge': 'hugetlb',
+                    'zero_page': 'zero page'}.get(word, word)
+    thp = ' thp' if 'thp' in has else ''
+    if 'anon' in has:
+        return f'anon{thp}'
+    if thp:
+        return f'file/shared{thp}'
+    return ('shmem' if 'swapbacked' in has else
+            'reserved' if 'reserved' in has else 'file')
+
+
+def octal(word):
+    """A 64-bit word for printf(1)."""
+    return ''.join(f'\\{byte:03o}' for byte in word.to_bytes(8, 'little'))
 
 
 def hexadecimal(*addresses):
@@ -304,6 +337,124 @@ class Rest(Entries):
         self.assertEqual(self.summary(f'--present {pid}'), {
             kind: counts[kind] if kind in ('anon', 'file/shared') else 0
             for kind in {'special entry', *counts}})
+
+    def words(self, what, frames):
+        """{frame: word of a file of the kernel's}."""
+        output = self.guest.check(
+            f"fixtures/words /proc/{what} {' '.join(map(str, frames))}")
+        return {frame: int(word, 16)
+                for frame, word in zip(frames, output.splitlines(), strict=True)}
+
+    def kpageflags(self, frames):
+        """{frame: word}, without the flag KSM where it must be wrong: nothing has
+        been merged. (Some kernels set it on each anonymous page.)"""
+        merged = int(self.guest.check('cat /sys/kernel/mm/ksm/pages_shared'))
+        lies = 0 if merged else 1 << WORDS['ksm']
+        return {frame: word & ~lies
+                for frame, word in self.words('kpageflags', frames).items()}
+
+    def flags(self, arguments):
+        """{address: (Entry, mapcount, words)}; the last two None for none."""
+        shown = {}
+        for line in self.guest.check(f'./pagemap --flags {arguments}').splitlines():
+            match = LINE.match(line)
+            self.assertTrue(match, line)
+            rest = FLAGS.fullmatch(line, match.end())
+            self.assertTrue(rest or len(line) == match.end(), line)
+            shown[int(match[1], 16)] = (
+                entry_of(match), int(rest[1]) if rest else None,
+                (rest[2].split(',') if rest[2] != '-' else []) if rest else None)
+        return shown
+
+    def check_flags(self, pid):
+        """--flags of a process that stands still; how many frames it has."""
+        truth = self.whole_truth(pid)
+        frames = sorted({entry.frame for entry in truth.values() if entry.present})
+        flags, counts = self.kpageflags(frames), self.words('kpagecount', frames)
+        shown = self.flags(pid)
+        flags_later, counts_later = (self.kpageflags(frames),
+                                     self.words('kpagecount', frames))
+        self.same({page: each[0] for page, each in shown.items()}, truth)
+        wrong = []
+        for page, (entry, mapcount, words) in shown.items():
+            if not entry.present:
+                self.assertEqual((mapcount, words), (None, None), hex(page))
+                continue
+            # Some change on their own: referenced, lru, active.
+            must = flags[entry.frame] & flags_later[entry.frame]
+            may = flags[entry.frame] | flags_later[entry.frame]
+            wrong += [(hex(page), word, words) for word, bit in WORDS.items()
+                      if not must >> bit & 1 <= (word in words) <= may >> bit & 1]
+            if mapcount not in (counts[entry.frame], counts_later[entry.frame]):
+                wrong.append((hex(page), mapcount, counts[entry.frame]))
+        self.assertEqual(wrong[:5], [])
+        return len(frames)
+
+    def test_flags(self):
+        """--flags shows mapcount and flags as the kernel has them"""
+        self.swap_on()
+        self.pages()
+        self.assertGreater(self.check_flags(self.fixture.pid),
+                           1000 * 4096 // self.page)
+        self.check_flags(self.start('memory', 'zero=9').pid)
+
+    # What kpageflags may say, apart from single bits.
+    TOGETHER = [0, (1 << 63) - 1, *(
+        sum(1 << WORDS[word] for word in words.split()) for words in (
+            'anon thp', 'swapbacked thp', 'anon ksm thp', 'swapbacked reserved',
+            'zero_page thp', 'huge anon', 'uptodate lru mmap anon swapbacked'))]
+
+    def test_words(self):
+        """--flags has a word for each flag, a kind for each page"""
+        raw = [*(1 << bit for bit in range(64)), *self.TOGETHER]
+        pid = self.start('memory', f'anon={len(raw) + 1}').pid
+        start, end = next(span for span in self.mappings(pid) if
+                          span[1] - span[0] == (len(raw) + 1) * self.page)
+        truth = self.truth(pid, [(start, end)])
+        # The last frame has no word: the file is too short.
+        frames = sorted(entry.frame for entry in truth.values())
+        raw = dict(zip(frames, raw))
+        self.fake_flags(raw)
+        for entry, mapcount, words in self.flags(
+                f'{pid} {start:#x} {end:#x}').values():
+            if entry.frame not in raw:
+                self.assertEqual((entry.frame, words), (frames[-1], None))
+                continue
+            self.assertEqual(mapcount, 1)
+            self.assertEqual(words, [word for word, bit in WORDS.items()
+                                     if raw[entry.frame] >> bit & 1])
+        counts = collections.Counter(map(kind_of, raw.values()))
+        counts['no struct page'] += 1
+        self.assertEqual(set(counts), set(KINDS))
+        self.assertEqual(self.summary(f'--flags {pid} {start:#x} {end:#x}'),
+                         counts | dict.fromkeys(ABSENT, 0))
+
+    def fake_flags(self, words):
+        """Have other words in /proc/kpageflags, {frame: word}, until the test
+        ends; the file ends behind the last of them."""
+        text = '\n'.join(
+            f"printf '{octal(word)}' | dd of=/run/flags bs=8 seek={frame} "
+            'conv=notrunc 2>/dev/null' for frame, word in words.items())
+        self.addCleanup(self.guest.check,
+                        'umount /proc/kpageflags; rm /run/flags')
+        self.guest.check(f'{text}\nmount --bind /run/flags /proc/kpageflags')
+
+    def test_kinds(self):
+        """--summary --flags counts the pages of each kind"""
+        self.swap_on()
+        self.pages()
+        pid = self.fixture.pid
+        truth = self.whole_truth(pid)
+        present = [entry.frame for entry in truth.values() if entry.present]
+        flags = self.kpageflags(sorted(set(present)))
+        counts = collections.Counter(kind_of(flags[frame]) for frame in present)
+        self.assertGreaterEqual(set(counts), {
+            'anon', 'hugetlb', 'shmem', 'file', 'zero page',
+            *({'anon thp'} if 'thp' not in self.absent else ())})
+        counts.update(self.kind(entry) for entry in truth.values()
+                      if not entry.present)
+        self.assertEqual(self.summary(f'--flags {pid}'),
+                         dict.fromkeys([*KINDS, *ABSENT], 0) | counts)
 
     # --- what goes wrong ---
 
