@@ -113,6 +113,7 @@ struct options {
 	bool present;
 	bool summary;
 	bool flags;
+	bool json;
 };
 
 struct request {
@@ -191,6 +192,7 @@ static const char usage[] =
 	"START lies in. Without START: every mapping of PID (see /proc/PID/maps).\n"
 	"\n"
 	"  -f, --flags    how often a present page is mapped, and its flags, behind it\n"
+	"  -j, --json     a JSON object for each line\n"
 	"  -p, --present  only pages that are present\n"
 	"  -s, --summary  in place of a line for each page, how many there are of a kind\n"
 	"  -h, --help     print this and exit\n"
@@ -364,6 +366,7 @@ static struct options parse_options(int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "flags", no_argument, NULL, 'f' },
+		{ "json", no_argument, NULL, 'j' },
 		{ "present", no_argument, NULL, 'p' },
 		{ "summary", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
@@ -373,10 +376,13 @@ static struct options parse_options(int argc, char **argv)
 	struct options options = { };
 	int c;
 
-	while ((c = getopt_long(argc, argv, "fpshV", names, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "fjpshV", names, NULL)) != -1) {
 		switch (c) {
 		case 'f':
 			options.flags = true;
+			break;
+		case 'j':
+			options.json = true;
 			break;
 		case 'p':
 			options.present = true;
@@ -686,6 +692,12 @@ static int read_mappings(const struct process *p, struct mappings *all)
 
 /* ---- what is made of it ---- */
 
+/* That of the i-th page of the batch. */
+static unsigned long address_of(const struct run *run, long i)
+{
+	return (run->batch.first + i) * run->process.page_size;
+}
+
 /* "pfn 205018", or of a swapped page "swap 0:0x3f2" */
 static char *put_place(char *at, uint64_t entry)
 {
@@ -712,7 +724,7 @@ static char *put_page(char *at, unsigned long address, uint64_t entry)
 	return put_bit(at, " present ", entry & PM_PRESENT);
 }
 
-static char *put_words(char *at, uint64_t flags)
+static char *put_words(char *at, uint64_t flags, const char *separator)
 {
 	static const char *const words[] = {
 		"locked", "error", "referenced", "uptodate", "dirty", "lru",
@@ -728,31 +740,88 @@ static char *put_words(char *at, uint64_t flags)
 		if (!(flags >> i & 1) || !words[i])
 			continue;
 		if (at != first)
-			*at++ = ',';
+			at = stpcpy(at, separator);
 		at = stpcpy(at, words[i]);
 	}
-	return at == first ? stpcpy(at, "-") : at;
+	return at;
 }
 
-static char *put_flags(char *at, const struct run *run, long i)
+static char *put_flags(char *at, uint64_t mapcount, uint64_t flags)
 {
-	at = put_decimal(stpcpy(at, " mapcount "), run->batch.mapcounts[i]);
-	return put_words(stpcpy(at, " flags "),
-			 run->batch.flags[i] & ~run->frames.lies);
+	char *words;
+
+	at = put_decimal(stpcpy(at, " mapcount "), mapcount);
+	words = stpcpy(at, " flags ");
+	at = put_words(words, flags, ",");
+	return at == words ? stpcpy(at, "-") : at;
+}
+
+static char *put_json_flags(char *at, uint64_t mapcount, uint64_t flags)
+{
+	char *words;
+
+	at = put_decimal(stpcpy(at, ",\"mapcount\":"), mapcount);
+	at = stpcpy(at, ",\"flags\":[");
+	words = stpcpy(at, "\"");
+	at = put_words(words, flags, "\",\"");
+	return stpcpy(at == words ? words - 1 : stpcpy(at, "\""), "]");
+}
+
+static char *put_json_bit(char *at, const char *name, uint64_t bit)
+{
+	return stpcpy(stpcpy(at, name), bit ? "true" : "false");
+}
+
+/* An object that is not closed yet: more may follow. */
+static char *put_json_page(char *at, unsigned long address, uint64_t entry)
+{
+	uint64_t frame = entry & PM_FRAME;
+
+	at = put_hex(stpcpy(at, "{\"address\":\"0x"), address);
+	if (entry & PM_SWAPPED) {
+		at = stpcpy(at, "\",\"swap_type\":");
+		at = put_decimal(at, frame & PM_TYPE);
+		at = stpcpy(at, ",\"swap_offset\":\"0x");
+		at = put_hex(at, frame >> PM_TYPE_BITS);
+	} else if (entry & PM_PRESENT) {
+		at = put_hex(stpcpy(at, "\",\"pfn\":\"0x"), frame);
+	}
+	at = put_json_bit(at, "\",\"soft_dirty\":", entry & PM_SOFT_DIRTY);
+	at = put_json_bit(at, ",\"file_shared\":", entry & PM_FILE_SHARED);
+	at = put_json_bit(at, ",\"swapped\":", entry & PM_SWAPPED);
+	return put_json_bit(at, ",\"present\":", entry & PM_PRESENT);
+}
+
+static char *put_line(char *at, const struct run *run, long i)
+{
+	const struct batch *b = &run->batch;
+
+	at = put_page(at, address_of(run, i), b->entries[i]);
+	if (run->options.flags && b->flags[i] != NO_FLAGS)
+		at = put_flags(at, b->mapcounts[i],
+			       b->flags[i] & ~run->frames.lies);
+	return at;
+}
+
+static char *put_json_line(char *at, const struct run *run, long i)
+{
+	const struct batch *b = &run->batch;
+
+	at = put_json_page(at, address_of(run, i), b->entries[i]);
+	if (run->options.flags && b->flags[i] != NO_FLAGS)
+		at = put_json_flags(at, b->mapcounts[i],
+				    b->flags[i] & ~run->frames.lies);
+	return stpcpy(at, "}");
 }
 
 static int print_page(const struct run *run, long i)
 {
-	const struct batch *b = &run->batch;
-	char *line = begin_line();
+	char *at = begin_line();
 
-	if (!line)
+	if (!at)
 		return -1;
-	line = put_page(line, (b->first + i) * run->process.page_size,
-			b->entries[i]);
-	if (run->options.flags && b->flags[i] != NO_FLAGS)
-		line = put_flags(line, run, i);
-	end_line(line);
+	end_line(run->options.json ? put_json_line(at, run, i) :
+				     put_line(at, run, i));
 	return 0;
 }
 
@@ -797,34 +866,40 @@ static enum kind kind_of(const struct run *run, long i)
 	return kind_of_entry(entry);
 }
 
-static int print_counts(const char *kind, unsigned long pages,
-			unsigned long page_size)
+static int print_counts(const struct run *run, const char *kind,
+			unsigned long pages)
 {
-	char *line = begin_line();
+	unsigned long kb = pages * (run->process.page_size / 1024);
+	char *at = begin_line();
 
-	if (!line)
+	if (!at)
 		return -1;
-	end_line(line + sprintf(line, "%-16s %14lu %14lu", kind, pages,
-				pages * (page_size / 1024)));
+	end_line(at + sprintf(at,
+			      run->options.json ?
+				      "{\"kind\":\"%s\",\"pages\":%lu,\"kb\":%lu}" :
+				      "%-16s %14lu %14lu",
+			      kind, pages, kb));
 	return 0;
 }
 
 static int print_summary(const struct run *run)
 {
 	enum told told = run->options.flags ? WITH_FLAGS : WITHOUT_FLAGS;
-	unsigned long total = 0, page_size = run->process.page_size;
-	char *line = begin_line();
+	unsigned long total = 0;
+	char *at = begin_line();
 
-	if (!line)
+	if (!at)
 		return -1;
-	end_line(line + sprintf(line, "%-16s %14s %14s", "KIND", "PAGES", "kB"));
+	if (!run->options.json)
+		end_line(at + sprintf(at, "%-16s %14s %14s", "KIND", "PAGES",
+				      "kB"));
 	for (int kind = 0; kind < KINDS; kind++) {
 		total += run->pages[kind];
 		if (kinds[kind].told & told &&
-		    print_counts(kinds[kind].name, run->pages[kind], page_size))
+		    print_counts(run, kinds[kind].name, run->pages[kind]))
 			return -1;
 	}
-	return print_counts("total", total, page_size);
+	return run->options.json ? 0 : print_counts(run, "total", total);
 }
 
 static int show_batch(struct run *run)

@@ -9,6 +9,7 @@ guest's memory, in the frame that pagemap names.
 """
 
 import collections
+import json
 import re
 import shlex
 
@@ -224,66 +225,10 @@ class Frames(Entries):
         self.assertTrue(offset)
 
 
-class Rest(Entries):
-    """What need not be asked twice: which pages are shown, and errors."""
+class Ways(Entries):
+    """Other ways to show the same: fewer pages, more of each, or numbers."""
 
     paging = FIRST
-
-    def test_format(self):
-        """prints a line of the contract to the letter"""
-        page = self.pages()['private']
-        start = page.address & -self.page
-        truth, = self.truth(page.pid, [(start, start + self.page)]).values()
-        self.assertEqual(
-            self.guest.check(f'./pagemap {page.pid} {start:#x} {start + 1:#x}'),
-            f'0x{start:<14x}: pfn {truth.frame:<10x} soft-dirty '
-            f'{truth.soft_dirty} file/shared 0 swapped 0 present 1\n')
-        self.assertEqual(
-            self.guest.check(f'./pagemap {page.pid} 0 0x1000'),
-            '0x0             : pfn 0          soft-dirty 0 file/shared 0 '
-            'swapped 0 present 0\n')
-
-    def test_range(self):
-        """shows the pages of [START, END), mapped or not"""
-        pid = self.start('memory', 'hole=100').pid
-        maps = self.mappings(pid)
-        low, high = next((one[1], two[0]) for one, two in zip(maps, maps[1:])
-                         if two[0] - one[1] == 100 * self.page)
-        start, end = low - self.page, high + self.page
-        truth = self.truth(pid, [(start, end)])
-        for first, last in ((start, end), (start + 1, end - self.page + 1),
-                            (start + self.page - 1, end - 1)):
-            self.same(self.pagemap(pid, first, last), truth)
-        self.same(self.parsed(self.guest.check(
-            f'./pagemap {pid} {start} {end:#X}')), truth)
-        one = self.pagemap(pid, low, low + self.page)
-        self.assertEqual(one, {low: Entry(0, None, one[low].soft_dirty, 0, 0, 0)})
-
-    def test_start(self):
-        """goes from START to the end of the mapping that it lies in"""
-        pid = self.start('memory', 'reserved=2000').pid
-        maps = self.mappings(pid)
-        for start, end in maps:
-            if end - start > 2 * self.page:
-                self.assertTrue(set(self.pagemap(pid, start + self.page + 5)) ==
-                                set(range(start + self.page, end, self.page)),
-                                f'not all of {start:#x}-{end:#x}')
-        start, end = maps[0]
-        for address in start, start + 1, end - 1:
-            self.same(self.pagemap(pid, address),
-                      self.truth(pid, [(address & -self.page, end)]))
-
-    def test_many(self):
-        """shows 150,000 pages of one mapping, each once"""
-        # More than it reads of pagemap in two goes.
-        pid = self.start('memory', 'reserved=150000').pid
-        start, end = max(self.mappings(pid), key=lambda span: span[1] - span[0])
-        shown = self.guest.check(f'./pagemap {pid} {start:#x} | cut -d: -f1')
-        self.assertTrue(shown == ''.join(f'0x{page:<14x}\n' for page in
-                                         range(start, end, self.page)),
-                        f'not each page: {shown[:64]}...{shown[-64:]}')
-
-    # --- other ways to show it ---
 
     def test_present(self):
         """--present shows the pages that are present, and no other"""
@@ -415,14 +360,17 @@ class Rest(Entries):
         frames = sorted(entry.frame for entry in truth.values())
         raw = dict(zip(frames, raw))
         self.fake_flags(raw)
-        for entry, mapcount, words in self.flags(
-                f'{pid} {start:#x} {end:#x}').values():
+        shown = self.flags(f'{pid} {start:#x} {end:#x}')
+        for entry, mapcount, words in shown.values():
             if entry.frame not in raw:
                 self.assertEqual((entry.frame, words), (frames[-1], None))
                 continue
             self.assertEqual(mapcount, 1)
             self.assertEqual(words, [word for word, bit in WORDS.items()
                                      if raw[entry.frame] >> bit & 1])
+        pages = self.json(f'--flags {pid} {start:#x} {end:#x}')
+        self.assertEqual([page.get('flags') for page in pages],
+                         [words for _, _, words in shown.values()])
         counts = collections.Counter(map(kind_of, raw.values()))
         counts['no struct page'] += 1
         self.assertEqual(set(counts), set(KINDS))
@@ -455,6 +403,149 @@ class Rest(Entries):
                       if not entry.present)
         self.assertEqual(self.summary(f'--flags {pid}'),
                          dict.fromkeys([*KINDS, *ABSENT], 0) | counts)
+
+    JSON_TYPES = {'address': str, 'pfn': str, 'swap_type': int,
+                  'swap_offset': str, 'soft_dirty': bool, 'file_shared': bool,
+                  'swapped': bool, 'present': bool, 'mapcount': int,
+                  'flags': list}
+
+    def json(self, arguments):
+        """The objects that --json prints, a line for each, typed well."""
+        objects = [json.loads(line) for line in self.some(self.guest.check(
+            f'./pagemap --json {arguments}').splitlines())]
+        wrong = [each for each in objects if
+                 {(key, type(value)) for key, value in each.items()}
+                 - set(self.JSON_TYPES.items())]
+        self.assertEqual(wrong[:5], [])
+        return objects
+
+    @staticmethod
+    def entry_of_json(page):
+        """The Entry that an object shows."""
+        frame = swap = None
+        if page['swapped']:
+            swap = page['swap_type'], int(page['swap_offset'], 16)
+        else:
+            frame = int(page['pfn'], 16) if page['present'] else 0
+        return Entry(frame, swap, page['soft_dirty'], page['file_shared'],
+                     page['swapped'], page['present'])
+
+    def test_json_format(self):
+        """--json prints an object of the form that is documented"""
+        self.swap_on()
+        pages = self.pages()
+        for kind in 'private', 'paged-out':
+            start = pages[kind].address & -self.page
+            span = start, start + self.page
+            truth, = self.truth(self.fixture.pid, [span]).values()
+            place = (f'"pfn":"{truth.frame:#x}"' if truth.present else
+                     f'"swap_type":1,"swap_offset":"{truth.swap[1]:#x}"')
+            swapped, present = (str(bool(bit)).lower() for bit in truth[4:])
+            self.assertEqual(
+                self.guest.check(
+                    f'./pagemap -j {self.fixture.pid} {hexadecimal(*span)}'),
+                f'{{"address":"{start:#x}",{place},"soft_dirty":'
+                f'{str(bool(truth.soft_dirty)).lower()},"file_shared":false,'
+                f'"swapped":{swapped},"present":{present}}}\n')
+
+    def test_json(self):
+        """--json prints an object for each page, with the same in it"""
+        self.swap_on()
+        self.pages()
+        pid = self.fixture.pid
+        truth = self.whole_truth(pid)
+        shown = {int(page['address'], 16): page for page in self.json(pid)}
+        self.same({address: self.entry_of_json(page)
+                   for address, page in shown.items()}, truth)
+        for page in shown.values():
+            places = {'pfn'} if page['present'] else (
+                {'swap_type', 'swap_offset'} if page['swapped'] else set())
+            self.assertEqual(set(page), places | {
+                'address', 'soft_dirty', 'file_shared', 'swapped', 'present'})
+        # The same with flags, in text.
+        flags = self.flags(f'-p {pid}')
+        self.assertEqual(
+            [(address, count) for address, (_, count, _) in flags.items()],
+            [(int(page['address'], 16), page['mapcount'])
+             for page in self.json(f'-pf {pid}')])
+        address, (entry, _, words) = next(
+            (address, each) for address, each in flags.items() if each[2])
+        page, = self.json(f'-f {pid} {address:#x} {address + self.page:#x}')
+        self.assertEqual(self.entry_of_json(page), entry)
+        self.assertEqual(page['flags'], words)
+
+    def test_json_summary(self):
+        """--json --summary prints an object for each kind"""
+        pid = self.start('memory', 'anon=7', 'shared=5', 'reserved=9').pid
+        for options in '', '--flags':
+            rows = [json.loads(line) for line in self.guest.check(
+                f'./pagemap --json --summary {options} {pid}').splitlines()]
+            counts = self.summary(f'{options} {pid}')
+            self.assertEqual([(row['kind'], row['pages'], row['kb'])
+                              for row in rows],
+                             [(kind, count, count * self.page >> 10)
+                              for kind, count in counts.items()])
+            self.assertEqual({len(row) for row in rows}, {3})
+
+
+class Rest(Entries):
+    """What need not be asked twice: which pages are shown, and errors."""
+
+    paging = FIRST
+
+    def test_format(self):
+        """prints a line of the contract to the letter"""
+        page = self.pages()['private']
+        start = page.address & -self.page
+        truth, = self.truth(page.pid, [(start, start + self.page)]).values()
+        self.assertEqual(
+            self.guest.check(f'./pagemap {page.pid} {start:#x} {start + 1:#x}'),
+            f'0x{start:<14x}: pfn {truth.frame:<10x} soft-dirty '
+            f'{truth.soft_dirty} file/shared 0 swapped 0 present 1\n')
+        self.assertEqual(
+            self.guest.check(f'./pagemap {page.pid} 0 0x1000'),
+            '0x0             : pfn 0          soft-dirty 0 file/shared 0 '
+            'swapped 0 present 0\n')
+
+    def test_range(self):
+        """shows the pages of [START, END), mapped or not"""
+        pid = self.start('memory', 'hole=100').pid
+        maps = self.mappings(pid)
+        low, high = next((one[1], two[0]) for one, two in zip(maps, maps[1:])
+                         if two[0] - one[1] == 100 * self.page)
+        start, end = low - self.page, high + self.page
+        truth = self.truth(pid, [(start, end)])
+        for first, last in ((start, end), (start + 1, end - self.page + 1),
+                            (start + self.page - 1, end - 1)):
+            self.same(self.pagemap(pid, first, last), truth)
+        self.same(self.parsed(self.guest.check(
+            f'./pagemap {pid} {start} {end:#X}')), truth)
+        one = self.pagemap(pid, low, low + self.page)
+        self.assertEqual(one, {low: Entry(0, None, one[low].soft_dirty, 0, 0, 0)})
+
+    def test_start(self):
+        """goes from START to the end of the mapping that it lies in"""
+        pid = self.start('memory', 'reserved=2000').pid
+        maps = self.mappings(pid)
+        for start, end in maps:
+            if end - start > 2 * self.page:
+                self.assertTrue(set(self.pagemap(pid, start + self.page + 5)) ==
+                                set(range(start + self.page, end, self.page)),
+                                f'not all of {start:#x}-{end:#x}')
+        start, end = maps[0]
+        for address in start, start + 1, end - 1:
+            self.same(self.pagemap(pid, address),
+                      self.truth(pid, [(address & -self.page, end)]))
+
+    def test_many(self):
+        """shows 150,000 pages of one mapping, each once"""
+        # More than it reads of pagemap in two goes.
+        pid = self.start('memory', 'reserved=150000').pid
+        start, end = max(self.mappings(pid), key=lambda span: span[1] - span[0])
+        shown = self.guest.check(f'./pagemap {pid} {start:#x} | cut -d: -f1')
+        self.assertTrue(shown == ''.join(f'0x{page:<14x}\n' for page in
+                                         range(start, end, self.page)),
+                        f'not each page: {shown[:64]}...{shown[-64:]}')
 
     # --- what goes wrong ---
 
@@ -525,7 +616,8 @@ class Rest(Entries):
 
     def test_hidden(self):
         """ends with 3 and prints nothing when frame numbers are hidden"""
-        for arguments in '$$', '1', '$$ 0 0x1000', '1 0x400000':
+        for arguments in ('$$', '1', '$$ 0 0x1000', '1 0x400000',
+                          '--summary 1', '--json --flags $$'):
             self.fails(f'exec ./pagemap {arguments}', 3,
                        'the kernel hides frame numbers', user='user')
         self.fails('exec ./pagemap 4000000', 1, 'no process', user='user')
@@ -536,7 +628,8 @@ class Rest(Entries):
     def test_output(self):
         """ends with 1 and a reason when the output cannot be written"""
         # Both what is written on the way, and what is left at the end.
-        for arguments in '$$', '$$ 0 0x1000':
+        for arguments in ('$$', '$$ 0 0x1000', '--json $$', '--summary $$',
+                          '--flags --present $$'):
             self.fails(f'./pagemap {arguments} >/dev/full', 1,
                        'cannot write the output: No space left on device')
         self.fails('./pagemap --help >/dev/full', 1, 'cannot write the output')
