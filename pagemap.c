@@ -17,14 +17,21 @@
  *
  * and from the other side: insmod lkm4.ko pid=PID address=0x7f2878000000.
  *
- * Exit status: 0 all lines written, 1 an error, 2 wrong usage, 3 the kernel
- * hides frame numbers.
+ * --flags puts behind a page what /proc/kpageflags and /proc/kpagecount have at
+ * its frame, a word each, 8 bytes. --check compares each page with what lkm4 says
+ * of the same addresses (length=): first pagemap, then lkm4, then pagemap again.
+ * Where the two differ, and pagemap stood still, the page is asked for again by
+ * itself, a few times: AGREE, RACED, DIFFER, or UNSEEN.
+ *
+ * Exit status: 0 all lines written, 1 an error, or a page that DIFFERs, 2 wrong
+ * usage, 3 the kernel hides frame numbers.
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <error.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -32,11 +39,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #ifndef LKM_VERSION
 #define LKM_VERSION "0"
 #endif
+
+#define LKM4		"/proc/lkm4"
+#define PARAMETERS	"/sys/module/lkm4/parameters/"
+/* How often a page that differs, and stands still, is asked for again. */
+#define TRIES		5
 
 #define EXIT_USAGE	2
 #define EXIT_HIDDEN	3
@@ -114,6 +127,7 @@ struct options {
 	bool summary;
 	bool flags;
 	bool json;
+	bool check;
 };
 
 struct request {
@@ -136,13 +150,50 @@ struct frames {
 	uint64_t lies;	/* flags that mean nothing on this kernel */
 };
 
+/* Where a page leads, as lkm4 says: to a frame, or nowhere, for a reason. */
+enum said {
+	FRAME, SWAPPED_OUT, NO_VMA, NOT_MAPPED, MIGRATING, POISONED, DEVICE, MARKER
+};
+
+static const char *const reasons[] = {
+	[NO_VMA] = "no VMA here",
+	[NOT_MAPPED] = "not mapped",
+	[MIGRATING] = "being migrated",
+	[POISONED] = "poisoned",
+	[DEVICE] = "device memory",
+	[MARKER] = "marker",
+};
+
+#define NO_STRUCT_PAGE	" | special (no struct page)"
+
+struct answer {
+	enum said said;
+	bool special;	/* memory of which pagemap shows no frame */
+	unsigned int type;
+	uint64_t number;	/* of the frame, or of the place in swap */
+};
+
+enum verdict { AGREE, RACED, DIFFER, UNSEEN, VERDICTS };
+
+static const char *const verdict_words[VERDICTS] = {
+	[AGREE] = "AGREE",
+	[RACED] = "RACED",
+	[DIFFER] = "DIFFER",
+	[UNSEEN] = "UNSEEN",
+};
+
 /* Neighbouring pages, and what is known of each. */
 struct batch {
 	unsigned long first;
 	long count;
 	uint64_t entries[BATCH];
+	/* with --flags */
 	uint64_t flags[BATCH];
 	uint64_t mapcounts[BATCH];
+	/* with --check: what lkm4 says, and the entries after that */
+	struct answer answers[BATCH];
+	uint64_t later[BATCH];
+	enum verdict verdicts[BATCH];
 };
 
 enum kind {
@@ -181,6 +232,7 @@ struct run {
 	struct frames frames;
 	struct batch batch;
 	unsigned long pages[KINDS];
+	unsigned long checked[VERDICTS];
 };
 
 static const char usage[] =
@@ -191,6 +243,7 @@ static const char usage[] =
 	"rounded down to its page, END up. Without END: to the end of the mapping that\n"
 	"START lies in. Without START: every mapping of PID (see /proc/PID/maps).\n"
 	"\n"
+	"  -c, --check    ask lkm4, too, and say behind each page whether it AGREEs\n"
 	"  -f, --flags    how often a present page is mapped, and its flags, behind it\n"
 	"  -j, --json     a JSON object for each line\n"
 	"  -p, --present  only pages that are present\n"
@@ -204,14 +257,23 @@ static const char usage[] =
 	"With --flags they are told apart further. Flags are those of /proc/kpageflags\n"
 	"(Documentation/admin-guide/mm/pagemap.rst), the number is of /proc/kpagecount.\n"
 	"\n"
+	"--check wants lkm4 loaded: sudo insmod lkm4.ko log=0. Its parameters are left as\n"
+	"they were. A page that lkm4 and pagemap do not say the same of is RACED if it\n"
+	"changed meanwhile, UNSEEN if pagemap shows nothing of its kind (memory without a\n"
+	"struct page, as [vvar]), else it DIFFERs; behind these stands what lkm4 said.\n"
+	"\n"
 	"Frame numbers are for root (CAP_SYS_ADMIN). Exit status: 0 done, 1 an error,\n"
-	"2 wrong usage, 3 the kernel hides frame numbers from this user.\n";
+	"or a page that DIFFERs, 2 wrong usage, 3 the kernel hides frame numbers from\n"
+	"this user.\n";
 
 static _Noreturn void die_usage(void)
 {
 	fputs("Try 'pagemap --help'.\n", stderr);
 	exit(EXIT_USAGE);
 }
+
+/* With --check, signals that end the program wait until lkm4 is as it was. */
+static volatile sig_atomic_t interrupted;
 
 /* ---- output ---- */
 
@@ -225,14 +287,15 @@ static int write_text(const char *text, size_t size)
 {
 	ssize_t n;
 
-	for (; size; text += n, size -= (size_t)n) {
+	for (; size && !interrupted; text += n, size -= (size_t)n) {
 		n = write(STDOUT_FILENO, text, size);
-		if (n < 0) {
+		if (n < 0 && errno != EINTR) {
 			error(0, errno, "cannot write the output");
 			return -1;
 		}
+		n = n < 0 ? 0 : n;
 	}
-	return 0;
+	return interrupted ? -1 : 0;
 }
 
 static int flush_output(void)
@@ -365,6 +428,7 @@ static struct address parse_address(const char *name, const char *text)
 static struct options parse_options(int argc, char **argv)
 {
 	static const struct option names[] = {
+		{ "check", no_argument, NULL, 'c' },
 		{ "flags", no_argument, NULL, 'f' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "present", no_argument, NULL, 'p' },
@@ -376,8 +440,11 @@ static struct options parse_options(int argc, char **argv)
 	struct options options = { };
 	int c;
 
-	while ((c = getopt_long(argc, argv, "fjpshV", names, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "cfjpshV", names, NULL)) != -1) {
 		switch (c) {
+		case 'c':
+			options.check = true;
+			break;
 		case 'f':
 			options.flags = true;
 			break;
@@ -477,16 +544,22 @@ static void no_user_memory(int status, int pid)
 	      pid);
 }
 
+static int open_pagemap(int pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static void open_process(struct process *p, int pid)
 {
 	uint64_t entry;
-	char path[64];
 	int failed;
 
 	p->pid = pid;
 	p->page_size = (unsigned long)sysconf(_SC_PAGESIZE);
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	p->pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	p->pagemap = open_pagemap(pid);
 	failed = p->pagemap < 0 ? errno : 0;
 	if (failed == ENOENT)
 		error(EXIT_FAILURE, 0, "no process has the id %d", pid);
@@ -501,7 +574,7 @@ static void open_process(struct process *p, int pid)
 	    (!failed && !read_words(p->pagemap, 0, 1, &entry)))
 		no_user_memory(EXIT_FAILURE, pid);
 	if (failed)
-		error(EXIT_FAILURE, failed, "cannot open %s", path);
+		error(EXIT_FAILURE, failed, "cannot open /proc/%d/pagemap", pid);
 }
 
 /*
@@ -509,36 +582,61 @@ static void open_process(struct process *p, int pid)
  * space of the process, or the memory that was opened is gone. Page 0 tells: it
  * always has an entry, if any page has.
  */
-static void explain_no_entry(const struct process *p, unsigned long page)
+static bool has_memory(const struct process *p)
 {
 	uint64_t entry;
 
-	if (read_words(p->pagemap, 0, 1, &entry) > 0)
+	return read_words(p->pagemap, 0, 1, &entry) > 0;
+}
+
+static void say_ended(const struct process *p, unsigned long page)
+{
+	error(0, 0,
+	      "process %d ended, or started another program, before 0x%lx was read",
+	      p->pid, page * p->page_size);
+}
+
+/* -1 where count is -1 or 0. */
+static int explain_no_entry(const struct process *p, unsigned long page,
+			    long count)
+{
+	unsigned long address = page * p->page_size;
+
+	if (count < 0)
+		error(0, errno, "cannot read /proc/%d/pagemap at 0x%lx", p->pid,
+		      address);
+	else if (has_memory(p))
 		error(0, 0, "0x%lx is beyond the user space of process %d",
-		      page * p->page_size, p->pid);
+		      address, p->pid);
 	else
-		error(0, 0,
-		      "process %d ended, or started another program, before 0x%lx was read",
-		      p->pid, page * p->page_size);
+		say_ended(p, page);
+	return -1;
 }
 
 /* 0: there are the next pages of a range, or some of them. */
 static int read_batch(const struct process *p, struct range range,
-			struct batch *b)
+		      struct batch *b)
 {
 	unsigned long left = range.last - range.first;
 
 	b->first = range.first;
 	b->count = read_words(p->pagemap, b->first,
 			      left < BATCH ? left : BATCH, b->entries);
-	if (b->count > 0)
-		return 0;
-	if (b->count < 0)
-		error(0, errno, "cannot read /proc/%d/pagemap at 0x%lx", p->pid,
-		      b->first * p->page_size);
-	else
-		explain_no_entry(p, b->first);
-	return -1;
+	return b->count > 0 ? 0 : explain_no_entry(p, b->first, b->count);
+}
+
+/* 0: there are all of these pages. */
+static int read_pages(const struct process *p, unsigned long page, long count,
+		      uint64_t *entries)
+{
+	long n;
+
+	for (; count; page += n, entries += n, count -= n) {
+		n = read_words(p->pagemap, page, count, entries);
+		if (n <= 0)
+			return explain_no_entry(p, page, n);
+	}
+	return 0;
 }
 
 static int open_frame_file(const char *path)
@@ -671,13 +769,16 @@ static int read_mappings(const struct process *p, struct mappings *all)
 	char *line = NULL;
 	char path[64];
 	FILE *maps;
+	bool unreadable, gone;
 	int failed = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", p->pid);
 	maps = fopen(path, "re");
 	while (maps && !failed && getline(&line, &room, maps) > 0)
 		failed = parse_mapping(line, p->page_size, all);
-	if (!maps || failed || (ferror(maps) && errno != ESRCH)) {
+	unreadable = !maps || ferror(maps);
+	gone = unreadable && (errno == ESRCH || errno == ENOENT);
+	if (failed || (unreadable && !gone)) {
 		error(0, errno, "cannot read %s", path);
 		failed = -1;
 	} else if (!all->count) {
@@ -688,6 +789,354 @@ static int read_mappings(const struct process *p, struct mappings *all)
 	if (maps)
 		fclose(maps);
 	return failed;
+}
+
+/* ---- what lkm4 says ---- */
+
+static const char *const parameters[] = {
+	"pid", "address", "length", "vmas", "phys"
+};
+static char old_values[ARRAY_SIZE(parameters)][64];
+
+static const int deadly[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+static void note_signal(int number)
+{
+	interrupted = number;
+}
+
+static void catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = note_signal }, old;
+
+	for (size_t i = 0; i < ARRAY_SIZE(deadly); i++) {
+		sigaction(deadly[i], NULL, &old);
+		if (old.sa_handler != SIG_IGN)
+			sigaction(deadly[i], &action, NULL);
+	}
+}
+
+static int open_parameter(const char *name, int flags)
+{
+	char path[sizeof(PARAMETERS) + 16];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	return open(path, flags | O_CLOEXEC);
+}
+
+static int set_parameter(const char *name, const char *value)
+{
+	int fd = open_parameter(name, O_WRONLY);
+	bool failed = fd < 0 || dprintf(fd, "%s\n", value) < 0;
+
+	if (failed)
+		error(0, errno, "cannot write " PARAMETERS "%s", name);
+	if (fd >= 0)
+		close(fd);
+	return failed ? -1 : 0;
+}
+
+static int set_number(const char *name, const char *format, unsigned long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), format, value);
+	return set_parameter(name, text);
+}
+
+static void save_parameters(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
+		int fd = open_parameter(parameters[i], O_RDONLY);
+		char *old = old_values[i];
+		ssize_t n;
+
+		n = fd < 0 ? -1 : read(fd, old, sizeof(old_values[i]) - 1);
+		if (n < 0)
+			error(EXIT_FAILURE, errno,
+			      "cannot read " PARAMETERS "%s: load the lkm4 that belongs to this pagemap",
+			      parameters[i]);
+		if (n && old[n - 1] == '\n')
+			old[n - 1] = '\0';
+		close(fd);
+	}
+}
+
+static int restore_parameters(void)
+{
+	int failed = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(parameters); i++)
+		failed |= set_parameter(parameters[i], old_values[i]);
+	return failed;
+}
+
+/*
+ * Have lkm4 for ourselves, as far as others lock it, too, until we end. Opened
+ * for writing only, the file makes no report: it could not, with the parameters
+ * that it has now.
+ */
+static void lock_lkm4(void)
+{
+	int fd = open(LKM4, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		error(EXIT_FAILURE, 0,
+		      "lkm4 is to be asked, and is not loaded: sudo insmod lkm4.ko log=0");
+	if (fd < 0 || flock(fd, LOCK_EX))
+		error(EXIT_FAILURE, errno, "cannot lock " LKM4);
+}
+
+static int begin_check(const struct process *p)
+{
+	lock_lkm4();
+	save_parameters();
+	catch_signals();
+	if (set_parameter("phys", "") || set_parameter("vmas", "0"))
+		return -1;
+	return set_number("pid", "%lu", p->pid);
+}
+
+/* Where pages lead that have no frame; false: no words of lkm4's. */
+static bool parse_reason(const char *text, struct answer *a)
+{
+	int end = 0;
+
+	if (sscanf(text, "swapped out (type %u, offset 0x%" SCNx64 ")%n",
+		   &a->type, &a->number, &end) == 2 && end && !text[end]) {
+		a->said = SWAPPED_OUT;
+		return true;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		if (reasons[i] && !strcmp(text, reasons[i])) {
+			a->said = (enum said)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * VA 7f2878000000-7f2878200000 PA 205000000 | 512 x 4 kB | rw-
+ * VA 7f2878200000-7f2878400000 | not mapped
+ *
+ * Which pages, and where the first of them leads; false: no such line.
+ */
+static bool parse_run(const char *line, unsigned long page_size,
+		      struct range *pages, struct answer *a)
+{
+	unsigned long start, end, phys;
+	int n = 0, pa = 0;
+
+	*a = (struct answer){ };
+	if (sscanf(line, "VA %lx-%lx%n", &start, &end, &n) < 2 || !n ||
+	    start % page_size || end % page_size)
+		return false;
+	*pages = (struct range){ start / page_size, end / page_size };
+	line += n;
+	if (sscanf(line, " PA %lx |%n", &phys, &pa) == 1 && pa) {
+		a->number = phys / page_size;
+		a->special = strstr(line, NO_STRUCT_PAGE);
+		return phys % page_size == 0;
+	}
+	return !strncmp(line, " | ", 3) && parse_reason(line + 3, a);
+}
+
+/* Frames follow one another in a run, places in swap do, too. */
+static void fill_answers(struct answer *answers, unsigned long count,
+			 struct answer a)
+{
+	bool counts = a.said == FRAME || a.said == SWAPPED_OUT;
+
+	for (unsigned long i = 0; i < count; i++) {
+		answers[i] = a;
+		a.number += counts;
+	}
+}
+
+/*
+ * The lines on all pages, in order, up to the last one. 0, 1 for a line that is
+ * not understood, which is left in *line, or -1 where it could not be read.
+ */
+static int read_report(FILE *report, unsigned long page_size,
+		       struct range wanted, struct answer *answers, char **line)
+{
+	unsigned long next = wanted.first;
+	struct range pages;
+	struct answer a;
+	size_t room = 0;
+
+	while (getline(line, &room, report) > 0) {
+		(*line)[strcspn(*line, "\n")] = '\0';
+		if (!strncmp(*line, "PID: ", 5) ||
+		    !strncmp(*line, "Number of VMAs = ", 17))
+			continue;
+		if (!strncmp(*line, "TOTAL", 5))
+			return next != wanted.last;
+		if (!parse_run(*line, page_size, &pages, &a) ||
+		    pages.first != next || pages.last <= next ||
+		    pages.last > wanted.last)
+			return 1;
+		fill_answers(answers + (next - wanted.first), pages.last - next, a);
+		next = pages.last;
+	}
+	if (ferror(report))
+		return -1;
+	errno = EPROTO;
+	return -1;
+}
+
+/*
+ * lkm4 refuses a process that is gone, that has no memory any more, or in the
+ * memory of whose next program there is no such address yet.
+ */
+static int explain_no_report(const struct process *p, unsigned long page)
+{
+	if (interrupted)
+		return -1;
+	if (errno == ESRCH || errno == EINVAL)
+		say_ended(p, page);
+	else
+		error(0, errno, "cannot read " LKM4 " about 0x%lx (see dmesg)",
+		      page * p->page_size);
+	return -1;
+}
+
+static int ask_lkm4(const struct process *p, unsigned long page, long count,
+		    struct answer *answers)
+{
+	struct range wanted = { page, page + count };
+	char *line = NULL;
+	FILE *report;
+	int failed;
+
+	if (interrupted ||
+	    set_number("address", "0x%lx", page * p->page_size) ||
+	    set_number("length", "0x%lx", count * p->page_size))
+		return -1;
+	report = fopen(LKM4, "re");
+	if (!report)
+		return explain_no_report(p, page);
+	failed = read_report(report, p->page_size, wanted, answers, &line);
+	if (failed < 0)
+		explain_no_report(p, page);
+	else if (failed)
+		error(0, 0, "what " LKM4 " says of 0x%lx is not understood: %s",
+		      page * p->page_size, line);
+	free(line);
+	fclose(report);
+	return failed ? -1 : 0;
+}
+
+/* ---- whether they agree ---- */
+
+static enum kind kind_of_entry(uint64_t entry)
+{
+	if (entry & PM_PRESENT)
+		return entry & PM_FILE_SHARED ? FILE_SHARED : ANON;
+	if (!(entry & PM_SWAPPED))
+		return NOT_PRESENT;
+	return (entry & PM_TYPE) < FIRST_SPECIAL_TYPE ? SWAPPED : SPECIAL;
+}
+
+static bool is_special(enum said said)
+{
+	return said == MIGRATING || said == POISONED || said == DEVICE ||
+	       said == MARKER;
+}
+
+/* AGREE, DIFFER or UNSEEN; whether anything changed is another question. */
+static enum verdict compare(uint64_t entry, const struct answer *a)
+{
+	uint64_t frame = entry & PM_FRAME;
+	bool same;
+
+	switch (kind_of_entry(entry)) {
+	case NOT_PRESENT:
+		/* Of hugetlb it shows frames and nothing else, on some kernels. */
+		if ((a->said == FRAME && a->special) || is_special(a->said))
+			return UNSEEN;
+		same = a->said == NOT_MAPPED || a->said == NO_VMA;
+		break;
+	case SWAPPED:
+		same = a->said == SWAPPED_OUT &&
+		       a->type == (frame & PM_TYPE) &&
+		       a->number == frame >> PM_TYPE_BITS;
+		break;
+	case SPECIAL:
+		same = is_special(a->said);
+		break;
+	default:
+		same = a->said == FRAME && a->number == frame;
+	}
+	return same ? AGREE : DIFFER;
+}
+
+/* Whether a page leads elsewhere than before, or is it only used otherwise? */
+static bool has_moved(uint64_t before, uint64_t after)
+{
+	return (before ^ after) & (PM_PRESENT | PM_SWAPPED | PM_FRAME);
+}
+
+/*
+ * Look at one page only, which is quick. Its pagemap is opened anew: a process
+ * that ran in the memory of another (vfork()) may have memory of its own by now,
+ * of which lkm4 speaks already.
+ */
+static int look_again(const struct process *p, unsigned long page,
+		      uint64_t *before, struct answer *a, uint64_t *after)
+{
+	struct process now = *p;
+	int failed;
+
+	now.pagemap = open_pagemap(p->pid);
+	if (now.pagemap < 0) {
+		say_ended(p, page);
+		return -1;
+	}
+	failed = read_pages(&now, page, 1, before) ||
+		 ask_lkm4(&now, page, 1, a) || read_pages(&now, page, 1, after);
+	close(now.pagemap);
+	return failed ? -1 : 0;
+}
+
+/*
+ * Pagemap did not change, and yet they differ. But a page can change and change
+ * back between two looks, so it DIFFERs only if it does so each time.
+ */
+static int check_again(const struct process *p, struct batch *b, long i)
+{
+	struct answer a;
+	uint64_t before, after;
+
+	for (int tries = 0; tries < TRIES; tries++) {
+		if (look_again(p, b->first + i, &before, &a, &after))
+			return -1;
+		if (has_moved(before, after) || compare(before, &a) != DIFFER) {
+			b->verdicts[i] = RACED;
+			return 0;
+		}
+	}
+	b->entries[i] = before;
+	b->answers[i] = a;
+	return 0;
+}
+
+static int check_batch(const struct process *p, struct batch *b)
+{
+	if (ask_lkm4(p, b->first, b->count, b->answers) ||
+	    read_pages(p, b->first, b->count, b->later))
+		return -1;
+	for (long i = 0; i < b->count; i++) {
+		b->verdicts[i] = compare(b->entries[i], &b->answers[i]);
+		if (b->verdicts[i] != DIFFER)
+			continue;
+		if (has_moved(b->entries[i], b->later[i]))
+			b->verdicts[i] = RACED;
+		else if (check_again(p, b, i))
+			return -1;
+	}
+	return 0;
 }
 
 /* ---- what is made of it ---- */
@@ -792,6 +1241,46 @@ static char *put_json_page(char *at, unsigned long address, uint64_t entry)
 	return put_json_bit(at, ",\"present\":", entry & PM_PRESENT);
 }
 
+/* lkm4's words for where one page leads. */
+static char *put_answer(char *at, const struct answer *a,
+			unsigned long page_size)
+{
+	if (a->said == FRAME) {
+		at = put_hex(stpcpy(at, "PA "), a->number * page_size);
+		return a->special ? stpcpy(at, NO_STRUCT_PAGE) : at;
+	}
+	if (a->said != SWAPPED_OUT)
+		return stpcpy(at, reasons[a->said]);
+	at = put_decimal(stpcpy(at, "swapped out (type "), a->type);
+	return stpcpy(put_hex(stpcpy(at, ", offset 0x"), a->number), ")");
+}
+
+static char *put_verdict(char *at, const struct run *run, long i)
+{
+	const struct batch *b = &run->batch;
+
+	*at++ = ' ';
+	at = stpcpy(at, verdict_words[b->verdicts[i]]);
+	if (b->verdicts[i] == AGREE)
+		return at;
+	at = stpcpy(at, " (lkm4: ");
+	at = put_answer(at, &b->answers[i], run->process.page_size);
+	return stpcpy(at, ")");
+}
+
+static char *put_json_verdict(char *at, const struct run *run, long i)
+{
+	const struct batch *b = &run->batch;
+
+	at = stpcpy(at, ",\"verdict\":\"");
+	at = stpcpy(at, verdict_words[b->verdicts[i]]);
+	if (b->verdicts[i] != AGREE) {
+		at = stpcpy(at, "\",\"lkm4\":\"");
+		at = put_answer(at, &b->answers[i], run->process.page_size);
+	}
+	return stpcpy(at, "\"");
+}
+
 static char *put_line(char *at, const struct run *run, long i)
 {
 	const struct batch *b = &run->batch;
@@ -800,7 +1289,7 @@ static char *put_line(char *at, const struct run *run, long i)
 	if (run->options.flags && b->flags[i] != NO_FLAGS)
 		at = put_flags(at, b->mapcounts[i],
 			       b->flags[i] & ~run->frames.lies);
-	return at;
+	return run->options.check ? put_verdict(at, run, i) : at;
 }
 
 static char *put_json_line(char *at, const struct run *run, long i)
@@ -811,6 +1300,8 @@ static char *put_json_line(char *at, const struct run *run, long i)
 	if (run->options.flags && b->flags[i] != NO_FLAGS)
 		at = put_json_flags(at, b->mapcounts[i],
 				    b->flags[i] & ~run->frames.lies);
+	if (run->options.check)
+		at = put_json_verdict(at, run, i);
 	return stpcpy(at, "}");
 }
 
@@ -823,15 +1314,6 @@ static int print_page(const struct run *run, long i)
 	end_line(run->options.json ? put_json_line(at, run, i) :
 				     put_line(at, run, i));
 	return 0;
-}
-
-static enum kind kind_of_entry(uint64_t entry)
-{
-	if (entry & PM_PRESENT)
-		return entry & PM_FILE_SHARED ? FILE_SHARED : ANON;
-	if (!(entry & PM_SWAPPED))
-		return NOT_PRESENT;
-	return (entry & PM_TYPE) < FIRST_SPECIAL_TYPE ? SWAPPED : SPECIAL;
 }
 
 /*
@@ -902,6 +1384,21 @@ static int print_summary(const struct run *run)
 	return run->options.json ? 0 : print_counts(run, "total", total);
 }
 
+static int print_verdicts(const struct run *run)
+{
+	const unsigned long *n = run->checked;
+	char *at = begin_line();
+
+	if (!at)
+		return -1;
+	end_line(at + sprintf(at,
+			      run->options.json ?
+				      "{\"agree\":%lu,\"raced\":%lu,\"differ\":%lu,\"unseen\":%lu}" :
+				      "TOTAL AGREE %lu RACED %lu DIFFER %lu UNSEEN %lu",
+			      n[AGREE], n[RACED], n[DIFFER], n[UNSEEN]));
+	return 0;
+}
+
 static int show_batch(struct run *run)
 {
 	const struct options *options = &run->options;
@@ -910,6 +1407,8 @@ static int show_batch(struct run *run)
 	for (long i = 0; i < b->count; i++) {
 		if (options->present && !(b->entries[i] & PM_PRESENT))
 			continue;
+		if (options->check)
+			run->checked[b->verdicts[i]]++;
 		if (options->summary)
 			run->pages[kind_of(run, i)]++;
 		else if (print_page(run, i))
@@ -920,13 +1419,16 @@ static int show_batch(struct run *run)
 
 static int show_range(struct run *run, struct range range)
 {
+	const struct options *options = &run->options;
+	struct batch *b = &run->batch;
+
 	while (range.first < range.last) {
-		if (read_batch(&run->process, range, &run->batch) ||
-		    (run->options.flags &&
-		     read_frames(&run->frames, &run->batch)) ||
+		if (read_batch(&run->process, range, b) ||
+		    (options->check && check_batch(&run->process, b)) ||
+		    (options->flags && read_frames(&run->frames, b)) ||
 		    show_batch(run))
 			return -1;
-		range.first += run->batch.count;
+		range.first += b->count;
 	}
 	return 0;
 }
@@ -981,6 +1483,17 @@ static int show_request(struct run *run, const struct request *r)
 	return failed;
 }
 
+static int print_all(struct run *run, const struct request *request)
+{
+	const struct options *options = &run->options;
+
+	if (show_request(run, request) ||
+	    (options->summary && print_summary(run)) ||
+	    (options->check && print_verdicts(run)))
+		return -1;
+	return run->checked[DIFFER] ? -1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct run run;
@@ -994,10 +1507,16 @@ int main(int argc, char **argv)
 	open_process(&run.process, request.pid);
 	if (run.options.flags)
 		open_frames(&run.frames, run.process.page_size);
-	failed = show_request(&run, &request);
-	if (!failed && run.options.summary)
-		failed = print_summary(&run);
+	failed = (run.options.check && begin_check(&run.process)) ||
+		 print_all(&run, &request);
 	if (flush_output())
-		failed = -1;
+		failed = 1;
+	if (run.options.check && restore_parameters())
+		failed = 1;
+	if (interrupted) {
+		error(0, 0, "interrupted; lkm4's parameters are as they were");
+		signal(interrupted, SIG_DFL);
+		raise(interrupted);
+	}
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
