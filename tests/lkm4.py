@@ -165,7 +165,7 @@ class Lkm4(GuestTest):
         if getattr(self.guest, 'pages_of_boot', None) != self.guest.boots:
             self.guest.pages_of_boot = self.guest.boots
             self.reserve()
-            self.guest.check('mkdir /ram && mount -t ramfs ramfs /ram')
+            self.guest.check('mkdir -p /ram && mount -t ramfs ramfs /ram')
             self.guest.check(SWAP_ON + UNSAMPLED)
             self.guest.fixture = self.start('pages', '/ram', keep=True)
             self.guest.pages = self.parse(self.guest.fixture.lines)

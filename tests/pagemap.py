@@ -13,7 +13,7 @@ import json
 import re
 import shlex
 
-from suite import CLOSED_PIPE, FIRST, GuestTest
+from suite import CLOSED_PIPE, FIRST, SWAP_ON, GuestTest
 
 SECRET = 16
 
@@ -37,16 +37,6 @@ WORDS = {name: bit for bit, name in enumerate("""
 KINDS = ('anon', 'anon thp', 'ksm', 'zero page', 'hugetlb', 'shmem', 'file',
          'file/shared thp', 'reserved', 'no struct page')
 ABSENT = 'swapped', 'special entry', 'not present'
-
-# A second device, so that the type in an entry is not 0.
-SWAP_ON = '''
-modprobe zram num_devices=2
-for n in 0 1; do
-    echo 8M >/sys/block/zram$n/disksize
-    mkswap /dev/zram$n && swapon /dev/zram$n || exit
-done
-swapoff /dev/zram0
-'''
 
 
 def decoded(raw):

@@ -99,7 +99,9 @@ class Storm(GuestTest):
         """What the guest's kernel cannot do."""
         if not self.guest.kernel.has('TRANSPARENT_HUGEPAGE'):
             return {'collapse', 'thp_collapse_alloc', 'thp_split_pmd', 'huge'}
-        return set() if self.guest.kernel.advises('COLLAPSE') else {'collapse'}
+        collapses = self.guest.kernel.knows('asm-generic/mman-common.h',
+                                            'MADV_COLLAPSE')
+        return set() if collapses else {'collapse'}
 
     def free_hugetlb(self):
         """How many pages of hugetlb nobody has."""
