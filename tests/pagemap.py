@@ -281,12 +281,15 @@ class Ways(Entries):
                 for frame, word in zip(frames, output.splitlines(), strict=True)}
 
     def kpageflags(self, frames):
-        """{frame: word}, without the flag KSM where it must be wrong: nothing has
-        been merged. (Some kernels set it on each anonymous page.)"""
-        merged = int(self.guest.check('cat /sys/kernel/mm/ksm/pages_shared'))
-        lies = 0 if merged else 1 << WORDS['ksm']
-        return {frame: word & ~lies
-                for frame, word in self.words('kpageflags', frames).items()}
+        """{frame: word}, without the flag KSM where it means nothing: some kernels
+        set it on each anonymous page, also on one that cannot be merged."""
+        stack = self.guest.check("grep -F '[stack]' /proc/1/maps")
+        end = int(stack.split()[0].partition('-')[2], 16)
+        unmerged, = self.truth(1, [(end - self.page, end)]).values()
+        self.assertTrue(unmerged.present)
+        words = self.words('kpageflags', sorted({*frames, unmerged.frame}))
+        lies = words[unmerged.frame] & 1 << WORDS['ksm']
+        return {frame: words[frame] & ~lies for frame in frames}
 
     def flags(self, arguments):
         """{address: (Entry, mapcount, words)}; the last two None for none."""
