@@ -11,7 +11,6 @@ import collections
 import re
 import shlex
 
-from cache import announce
 from kernel import listed
 from suite import FIRST, INSMOD, RMMOD, GuestTest
 
@@ -79,7 +78,6 @@ class Storm(GuestTest):
         asked = self.translate(process.pid, area, pages, frames)
         done = self.counts(self.guest.check(f'cat /proc/{process.pid}/fd/1'))
         grown = self.events() - events
-        self.show(done, grown, asked)
         self.assert_stayed(process.pid, pages, frames)
         self.assert_stormed(done, grown)
         self.assert_asked(asked)
@@ -120,12 +118,6 @@ class Storm(GuestTest):
         """What the kernel has counted up to now."""
         counts = self.counts(self.guest.check('cat /proc/vmstat'))
         return collections.Counter({name: counts[name] for name in EVENTS})
-
-    def show(self, *counters):
-        """Say how much of a storm it was."""
-        counts = ', '.join(f'{name} {count}' for counter in counters
-                           for name, count in counter.items())
-        announce(f'{self.guest.kernel.name}: storm: {counts}')
 
     # --- pages that stay ---
 
