@@ -89,7 +89,8 @@ class Truth(Checking):
         if 'device' in pages:
             device = checks.pages[pages['device'].address & -self.page]
             self.assertEqual(device.verdict, 'UNSEEN')
-        self.assertGreater(self.total(checks.total)['AGREE'], 3000 * 4096 // self.page)
+        self.assertGreater(self.total(checks.total)['AGREE'],
+                           1000 * 4096 // self.page)      # more with huge pages
 
     def test_everybody(self):
         """agrees with lkm4 on every page of every process"""
