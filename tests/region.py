@@ -4,8 +4,8 @@
 The rows are made here once more, of what the kernel tells of a process that
 stands still: its mappings and how large their pages are (/proc/PID/smaps), the
 frame or the place in swap of each page (/proc/PID/pagemap), which frames hold
-the page of zeroes (/proc/kpageflags). Only where these are silent, the fixture
-knows: which pages are poisoned, which have a marker.
+the page of zeroes, or are part of a larger page (/proc/kpageflags). Only where
+these are silent, the fixture knows: which pages are poisoned, which have a marker.
 """
 
 import collections
@@ -21,12 +21,9 @@ ROW = re.compile(r'VA ([0-9a-f]+)-([0-9a-f]+) (?:PA ([0-9a-f]+) \| (\d+) x '
                  r'(\d+) ([kMG])B \| ([r-][w-][x-])((?: \| [^|]+)*)|\| (.+))')
 SPAN = re.compile(r'([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ \d+ *(.*)')
 PRESENT, SWAPPED, FRAME = 1 << 63, 1 << 62, (1 << 55) - 1
-KPF_ZERO = 24
+KPF_THP, KPF_ZERO = 22, 24
 
 # In the order of the last row.
-RUN = re.compile(r'VA ([0-9a-f]+)-([0-9a-f]+) PA ([0-9a-f]+) \| (\d+) x '
-                 r'(\d+ [kMG]B) \| (.*)')
-JOINED = re.compile(r' \| contiguous \(\d+ [kMG]B\)$')
 REASONS = ('no VMA here', 'not mapped', 'swapped out', 'being migrated',
            'poisoned', 'device memory', 'marker')
 # What /proc/PID/pagemap shows as a place in swap, and only the fixture knows.
@@ -203,18 +200,21 @@ class Region(Facts):
 
     # --- what is there ---
 
-    def zeroes(self, entries):
-        """The frames that hold the page of zeroes, or a part of the huge one."""
+    def flagged(self, entries):
+        """The frames that hold the page of zeroes, or a part of the huge one;
+        and those that are part of any page larger than the smallest."""
         frames = {entry & FRAME for entry in entries.values() if entry & PRESENT}
         flags = self.words('/proc/kpageflags', sorted(frames))
-        return {frame for frame in frames if flags[frame] >> KPF_ZERO & 1}
+        return ({frame for frame in frames if flags[frame] >> bit & 1}
+                for bit in (KPF_ZERO, KPF_THP))
 
     def truth(self, pid, known=()):
         """All of a process's addresses, in pieces; known: [(page, reason)]."""
         maps = self.mappings(pid)
         entries = self.all_entries(pid, [
             each for each in maps if not self.is_hugetlb(each)])
-        zeroes, known = self.zeroes(entries), dict(known)
+        zeroes, parts = self.flagged(entries)
+        joined, known = self.joined(maps, entries, parts), dict(known)
         pieces, end = [], 0
         for each in maps:
             pieces.append(nothing(end, each.start))
@@ -223,7 +223,7 @@ class Region(Facts):
             elif each.hidden:
                 pieces.append(self.of_hidden(each))
             else:
-                pieces += self.of_pages(each, entries, zeroes, known)
+                pieces += self.of_pages(each, entries, zeroes, joined, known)
             end = each.end
         pieces.append(nothing(end, self.tables.end))
         return [piece for piece in pieces if piece.start < piece.end]
@@ -261,7 +261,7 @@ class Region(Facts):
                          each.end - each.start, DEVICE)
         return nothing(each.start, each.end, each, '?')
 
-    def of_pages(self, each, entries, zeroes, known):
+    def of_pages(self, each, entries, zeroes, joined, known):
         """The pieces of any other mapping."""
         huge = self.huge(each, entries, zeroes)
         page = each.start
@@ -272,10 +272,10 @@ class Region(Facts):
                 self.assertFalse(entry & PRESENT)
                 yield nothing(page, end, each, known[page])
             elif entry & PRESENT:
-                zero = 'huge ' * (page in huge) + 'zero page'
+                zero = f" | {'huge ' * (page in huge)}zero page"
                 yield self.mapped(
-                    each, page, size, entry,
-                    f' | {zero}' * (entry & FRAME in zeroes))
+                    each, page, size, entry, zero * (entry & FRAME in zeroes) +
+                    joined.get(page, '') * (page not in huge))
             elif entry & SWAPPED:
                 place = entry & FRAME
                 yield Piece(page, end, each, 'swapped out',
@@ -294,18 +294,35 @@ class Region(Facts):
         """What is said of pages that nobody may look at."""
         return ' | not accessible (PROT_NONE)' * each.rights.startswith('---')
 
+    def blocks(self, each, entries, size):
+        """Starts of those parts of a mapping that lie in memory as one page of
+        a size could."""
+        for start in range(-(-each.start // size) * size, each.end - size + 1,
+                           size):
+            frames = [entries[page] & FRAME for page in
+                      range(start, start + size, self.page)
+                      if entries[page] & PRESENT]
+            if (len(frames) == size // self.page and not frames[0] % len(frames)
+                    and frames == list(range(frames[0], frames[-1] + 1))):
+                yield start
+
+    def joined(self, maps, entries, parts):
+        """{page: what is said of it} where newer arm64 kernels join entries of
+        parts of one larger page, which is wherever they lie so."""
+        if not self.guest.kernel.has('ARM64_CONTPTE'):
+            return {}
+        size = min(self.tables.hugetlb)
+        return {page: f' | contiguous ({in_words(size)})' for each in maps
+                if not (self.is_hugetlb(each) or each.hidden)
+                for start in self.blocks(each, entries, size)
+                for page in range(start, start + size, self.page)
+                if entries[start] & FRAME in parts}
+
     def huge(self, each, entries, zeroes):
         """Where huge pages are: as many as smaps counts. Which does not count
         the zero page, nor on some kernels those that nobody may look at."""
-        span, found = self.tables.span('PMD'), []
-        for start in range(-(-each.start // span) * span, each.end - span + 1,
-                           span):
-            frames = [entries[page] & FRAME for page in
-                      range(start, start + span, self.page)
-                      if entries[page] & PRESENT]
-            if (len(frames) == span // self.page and not frames[0] % len(frames)
-                    and frames == list(range(frames[0], frames[-1] + 1))):
-                found.append(start)
+        span = self.tables.span('PMD')
+        found = list(self.blocks(each, entries, span))
         zero = {start for start in found if entries[start] & FRAME in zeroes}
         others = set(found) - zero
         if each.rights.startswith('---') and not each.huge:
@@ -400,33 +417,7 @@ class Region(Facts):
         start = address & -self.page
         end = -(-(address + length) // self.page) * self.page
         pieces = list(cut(self.disclosed(truth, lines), start, end))
-        self.same(self.rejoined(lines, pieces),
-                  [*self.rows(pieces), self.totals(pieces)])
-
-    def rejoined(self, lines, pieces):
-        """The rows without what nobody else tells: since 6.9 arm64 joins entries
-        of small pages, too, wherever sixteen happen to be in a row."""
-        maps = {piece.map for piece in pieces if piece.map}
-        hugetlb = [each for each in maps if self.is_hugetlb(each)]
-        edges = {each.start for each in maps}
-        runs = []
-        for line in lines:
-            run = RUN.fullmatch(line)
-            if not run or any(each.start <= int(run[1], 16) < each.end
-                              for each in hugetlb):
-                runs.append(line)
-                continue
-            start, end, at = (int(word, 16) for word in run.group(1, 2, 3))
-            number, words = int(run[4]), (run[5], JOINED.sub('', run[6]))
-            last = runs[-1] if runs else None
-            if (isinstance(last, list) and last[1] == start and last[4] == words
-                    and last[2] + start - last[0] == at and start not in edges):
-                last[1], last[3] = end, last[3] + number
-            else:
-                runs.append([start, end, at, number, words])
-        return [run if isinstance(run, str) else
-                f'VA {run[0]:x}-{run[1]:x} PA {run[2]:x} | {run[3]} x '
-                f'{run[4][0]} | {run[4][1]}' for run in runs]
+        self.same(lines, [*self.rows(pieces), self.totals(pieces)])
 
     def same(self, lines, wanted):
         """Compare rows; a diff of thousands of them would take minutes."""
