@@ -53,6 +53,7 @@ class LazyAllocation(GuestTest):
     """The paging of the guest is of no account."""
 
     paging = FIRST
+    cpus = 2
     slow = True
 
     # --- running it ---

@@ -66,6 +66,8 @@ class Stack:
 class Lkm3(GuestTest):
     """Stacks of tasks that stand still."""
 
+    cpus = 2
+
     def stack(self, pid):
         """The stack of a task, as /proc/lkm3 shows it."""
         return Stack(self, self.proc('lkm3', pid=pid))

@@ -56,6 +56,8 @@ def mapping(match):
 class Sizes(GuestTest):
     """How a report is compared; the tests are below."""
 
+    cpus = 2
+
     def parsed(self, body):
         """A report: pid, name, mappings, sizes; there is nothing else."""
         name = NAME.fullmatch(body[0])

@@ -68,6 +68,8 @@ class Checking(Entries):
 class Truth(Checking):
     """lkm4 as it is."""
 
+    cpus = 2
+
     def test_kinds(self):
         """agrees with lkm4 on pages of every kind"""
         self.swap_on()

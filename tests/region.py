@@ -669,6 +669,7 @@ class Moving(Region):
     """Processes that do not stand still, and readers that go away."""
 
     paging = FIRST
+    cpus = 2
 
     def begin(self, how):
         """A process that will change: (process, start, middle, end)."""

@@ -247,6 +247,7 @@ class File(GuestTest):
     """/proc/lkmN as a file, and the parameters in /sys."""
 
     paging = FIRST
+    cpus = 2
 
     def loaded(self, module, script, **parameters):
         """Run a script while a module is loaded; its output."""

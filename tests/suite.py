@@ -173,7 +173,7 @@ class GuestTest(unittest.TestCase):
 
     paging = EACH                       # in which guests it runs
     memory = '1G'
-    cpus = 2
+    cpus = 1                            # more only where it matters
     slow = False                        # to be started before the others
     append = ''                         # for the kernel's command line
 
