@@ -416,22 +416,19 @@ class Lkm4(GuestTest):
 
     # --- against /proc ---
 
-    def read_words(self, path, numbers):
-        """The 64-bit words of a file that have these numbers."""
-        words = self.guest.check(
-            f"fixtures/words {path} {' '.join(map(str, numbers))}").split()
-        self.assertEqual(len(words), len(numbers))
-        return [int(word, 16) for word in words]
-
     def kpage(self, name, frames):
         """One number for each frame, from /proc/kpagecount or kpageflags."""
-        return self.read_words(f'/proc/{name}', frames)
+        words = self.read_words(f'/proc/{name}', frames)
+        return [words[frame] for frame in frames]
 
     def pagemap(self, pages):
         """The entry of each page in /proc/PID/pagemap."""
-        groups = itertools.groupby(pages, lambda page: page.pid)
-        return [entry for pid, group in groups for entry in self.read_words(
-            f'/proc/{pid}/pagemap', [page.address // self.page for page in group])]
+        numbers = collections.defaultdict(list)
+        for page in pages:
+            numbers[page.pid].append(page.address // self.page)
+        entries = {pid: self.read_words(f'/proc/{pid}/pagemap', group)
+                   for pid, group in numbers.items()}
+        return [entries[page.pid][page.address // self.page] for page in pages]
 
     def test_pagemap(self):
         """the kernel's own pagemap shows the same frames"""

@@ -216,7 +216,7 @@ class Shared(Owners):
         """finds all mappings of the page of zeroes"""
         pid, address = self.parse(self.start('sharing').lines)['zeroes']
         place = self.physical(pid, address)
-        flags, = self.words('/proc/kpageflags', [place // self.page]).values()
+        flags, = self.read_words('/proc/kpageflags', [place // self.page]).values()
         self.assertTrue(flags >> KPF_ZERO & 1)
         answer = self.compare([place])[place]
         self.assertEqual(len([owner for owner in answer if owner.pid == pid]),
@@ -257,7 +257,7 @@ class Shared(Owners):
                 if each.rights == 'rw-p' and not each.name]
         entries = self.all_entries(pid, maps)
         frames = [entry & FRAME for entry in entries.values() if entry & PRESENT]
-        counts = self.words('/proc/kpagecount', frames)
+        counts = self.read_words('/proc/kpagecount', frames)
         return next(frame for frame in frames if counts[frame] == 1) * self.page
 
     def test_text(self):

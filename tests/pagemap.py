@@ -273,21 +273,19 @@ class Ways(Entries):
             kind: counts[kind] if kind in ('anon', 'file/shared') else 0
             for kind in {'special entry', *counts}})
 
-    def words(self, what, frames):
-        """{frame: word of a file of the kernel's}."""
-        output = self.guest.check(
-            f"fixtures/words /proc/{what} {' '.join(map(str, frames))}")
-        return {frame: int(word, 16)
-                for frame, word in zip(frames, output.splitlines(), strict=True)}
+    def kpagecount(self, frames):
+        """{frame: how often it is mapped}."""
+        return self.read_words('/proc/kpagecount', frames)
 
     def kpageflags(self, frames):
         """{frame: word}, without the flag KSM where it means nothing: some kernels
         set it on each anonymous page, also on one that cannot be merged."""
-        stack = self.guest.check("grep -F '[stack]' /proc/1/maps")
+        pid = self.fixture.pid
+        stack = self.guest.check(f"grep -F '[stack]' /proc/{pid}/maps")
         end = int(stack.split()[0].partition('-')[2], 16)
-        unmerged, = self.truth(1, [(end - self.page, end)]).values()
+        unmerged, = self.truth(pid, [(end - self.page, end)]).values()
         self.assertTrue(unmerged.present)
-        words = self.words('kpageflags', sorted({*frames, unmerged.frame}))
+        words = self.read_words('/proc/kpageflags', [*frames, unmerged.frame])
         lies = words[unmerged.frame] & 1 << WORDS['ksm']
         return {frame: words[frame] & ~lies for frame in frames}
 
@@ -308,10 +306,10 @@ class Ways(Entries):
         """--flags of a process that stands still; how many frames it has."""
         truth = self.whole_truth(pid)
         frames = sorted({entry.frame for entry in truth.values() if entry.present})
-        flags, counts = self.kpageflags(frames), self.words('kpagecount', frames)
+        flags, counts = self.kpageflags(frames), self.kpagecount(frames)
         shown = self.flags(pid)
         flags_later, counts_later = (self.kpageflags(frames),
-                                     self.words('kpagecount', frames))
+                                     self.kpagecount(frames))
         self.same({page: each[0] for page, each in shown.items()}, truth)
         wrong = []
         for page, (entry, mapcount, words) in shown.items():

@@ -90,18 +90,10 @@ class Facts(GuestTest):
                     size, sum(huge), 'pf' in facts['VmFlags'].split()))
         return self.some(found)
 
-    def words(self, path, numbers):
-        """{number: the 64-bit word of a file that has it}."""
-        numbers = list(numbers)
-        found = self.guest.check(
-            f"fixtures/words {path} {' '.join(map(str, numbers))}").split()
-        self.assertEqual(len(found), len(numbers))
-        return {number: int(word, 16) for number, word in zip(numbers, found)}
-
     def entries(self, pid, pages):
         """{page: entry of pagemap} of a few."""
-        found = self.words(f'/proc/{pid}/pagemap',
-                           [page // self.page for page in pages])
+        found = self.read_words(f'/proc/{pid}/pagemap',
+                                [page // self.page for page in pages])
         return {number * self.page: word for number, word in found.items()}
 
     def all_entries(self, pid, maps):
@@ -204,7 +196,7 @@ class Region(Facts):
         """The frames that hold the page of zeroes, or a part of the huge one;
         and those that are part of any page larger than the smallest."""
         frames = {entry & FRAME for entry in entries.values() if entry & PRESENT}
-        flags = self.words('/proc/kpageflags', sorted(frames))
+        flags = self.read_words('/proc/kpageflags', frames)
         return ({frame for frame in frames if flags[frame] >> bit & 1}
                 for bit in (KPF_ZERO, KPF_THP))
 

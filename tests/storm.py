@@ -121,19 +121,12 @@ class Storm(GuestTest):
 
     # --- pages that stay ---
 
-    def words(self, path, numbers):
-        """The 64-bit words of a file that have these numbers."""
-        words = self.guest.check(
-            f"fixtures/words {path} {' '.join(map(str, numbers))}").split()
-        self.assertEqual(len(words), len(numbers))
-        return [int(word, 16) for word in words]
-
     def frames(self, pid, pages):
         """The frame of each page, as the kernel's own pagemap has it."""
-        entries = self.words(f'/proc/{pid}/pagemap', [
-            page.address // self.page for page in pages])
-        self.assertTrue(all(entry & PRESENT for entry in entries))
-        return [entry & FRAME for entry in entries]
+        numbers = [page.address // self.page for page in pages]
+        entries = self.read_words(f'/proc/{pid}/pagemap', numbers)
+        self.assertTrue(all(entry & PRESENT for entry in entries.values()))
+        return [entries[number] & FRAME for number in numbers]
 
     def physical(self, page, frame):
         """The physical address of a page's secret."""
@@ -145,9 +138,11 @@ class Storm(GuestTest):
         self.assertEqual(kinds, {'anon': 24, 'shmem': 24, 'thp': 1, 'hugetlb': 1,
                                  'file': 1})
         huge = {'thp', 'file'} if 'huge' not in self.impossible else set()
-        for page, flags in zip(pages, self.words('/proc/kpageflags', frames)):
-            self.assertEqual(flags >> KPF_HUGE & 1, page.kind == 'hugetlb', page)
-            self.assertEqual(flags >> KPF_THP & 1, page.kind in huge, page)
+        flags = self.read_words('/proc/kpageflags', frames)
+        for page, frame in zip(pages, frames):
+            self.assertEqual(flags[frame] >> KPF_HUGE & 1, page.kind == 'hugetlb',
+                             page)
+            self.assertEqual(flags[frame] >> KPF_THP & 1, page.kind in huge, page)
 
     def assert_secrets(self, pages, frames):
         """What the process wrote lies there."""

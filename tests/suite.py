@@ -307,6 +307,23 @@ class GuestTest(unittest.TestCase):
             self.fail(f'not one line at KERN_ERR: {lines}')
         return lines[0][1]
 
+    # --- the kernel's own files ---
+
+    def read_words(self, path, numbers):
+        """{number: the 64-bit word of a file that has it}: of /proc/kpageflags,
+        of /proc/PID/pagemap. Neighbours are asked for together, since a long
+        command takes long to arrive."""
+        numbers = sorted(set(numbers))
+        if not numbers:
+            return {}
+        edges = [0, *(i for i in range(1, len(numbers))
+                      if numbers[i] != numbers[i - 1] + 1), len(numbers)]
+        spans = ' '.join(f'{numbers[start]}-{numbers[end - 1]}'
+                         for start, end in zip(edges, edges[1:]))
+        found = self.guest.check(f'fixtures/words {path} {spans}').split()
+        return {number: int(word, 16)
+                for number, word in zip(numbers, found, strict=True)}
+
     # --- processes that stand still ---
 
     def start(self, fixture, *arguments, keep=False):
