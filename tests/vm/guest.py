@@ -6,7 +6,6 @@ console is only ever shown to people, never searched for results. Memory is
 read through QEMU's monitor, from outside the guest.
 """
 
-import base64
 import collections
 import hashlib
 import json
@@ -218,10 +217,10 @@ class Guest:
         if not self.running:
             raise GuestDied('the guest has ended before')
         token = secrets.token_hex(8).encode()
-        request = base64.b64encode(command.encode())
+        request = command.encode() + b'\n'
         try:
             self.agent.settimeout(timeout)
-            self.agent.sendall(b'%s %s\n' % (token, request))
+            self.agent.sendall(b'%s %d\n%s' % (token, len(request), request))
         except OSError as error:
             raise self._died('ended') from error
         return self._answer(token, time.monotonic() + timeout, command)
