@@ -198,6 +198,8 @@ class EveryKind(PageKinds, Owners):
 class Shared(Owners):
     """Pages that have more than one owner."""
 
+    paging = FIRST
+
     def test_twice(self):
         """finds a page that is mapped twice, and elsewhere by another process"""
         process = self.start('sharing')

@@ -68,6 +68,7 @@ class Checking(Entries):
 class Truth(Checking):
     """lkm4 as it is."""
 
+    paging = FIRST
     cpus = 2
 
     def test_kinds(self):

@@ -492,6 +492,8 @@ class EveryKind(PageKinds, Region):
 class Rows(Region):
     """Small pages and swap; and the end of what a process can have."""
 
+    paging = FIRST
+
     def test_runs(self):
         """shows runs of small pages, of a few mappings and kinds, line by line"""
         self.reserve()
