@@ -777,6 +777,27 @@ class Moving(Region):
                          zip(times[::2], times[1::2]))
         self.assertLess(min(parts), whole / 2, 'seconds')
 
+    def test_lock(self):
+        """lets others have the mmap lock, many times in the middle of a row"""
+        pid, start, end = self.sparse()
+        # A 5 changes nothing that matters, but takes the lock for writing.
+        output = self.guest.check(f'''
+            trap '{RMMOD} lkm4' EXIT
+            {INSMOD} {words('lkm4', log=0, vmas=0, pid=pid, address=hex(start),
+                            length=end - start)} || exit
+            exec 5>/proc/{pid}/clear_refs
+            cat /proc/lkm4 >/run/part & reader=$!
+            until [ -e /proc/$reader/fd/3 ]; do :; done
+            for i in $(seq 500); do
+                echo 5 >&5 || exit
+            done
+            kill -KILL $reader
+            wait $reader 2>/dev/null
+            echo $?
+            wc -c </run/part''')
+        # Nothing of the row was there yet: the reader had it to make still.
+        self.assertEqual(output.split(), ['137', '0'])
+
     def test_insmod_killed(self):
         """loads nothing when insmod is killed in the middle of the report"""
         pid, start, end = self.sparse()
