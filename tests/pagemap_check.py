@@ -482,6 +482,29 @@ class Lies(Checking):
                          (1, 'TOTAL AGREE 0 RACED 0 DIFFER 1 UNSEEN 0'))
         self.assertRegex(line, r' present 1 DIFFER \(lkm4: not mapped\)$')
 
+    def test_used_otherwise(self):
+        """says that a page differs of which only the soft-dirty bit changes"""
+        pid, where, _, _, gone = self.restless()
+        clear = f'echo 4 >/proc/{pid}/clear_refs'
+        status, (_, total) = self.talk(pid, where, (clear, gone),
+                                       *[(':', gone)] * 5)
+        self.assertEqual((status, total),
+                         (1, 'TOTAL AGREE 0 RACED 0 DIFFER 1 UNSEEN 0'))
+
+    def test_blocks(self):
+        """checks the last page that it reads in one go, and the next one"""
+        one_go = 64 * 1024          # BATCH
+        pid, start, end = self.reserved(one_go + 1)
+        last, behind = end - 2 * self.page, end - self.page
+        here = f'VA {last:x}-{behind:x} PA 0 | 1 x 4 kB | rw-'
+        then = self.range_report(f'VA {behind:x}-{end:x} PA 0 | 1 x 4 kB | rw-')
+        status, lines = self.talk(
+            pid, f'--summary {pid} {hexadecimal(start, end)}',
+            (':', self.range_report(f'VA {start:x}-{last:x} | not mapped', here)),
+            *[(':', self.range_report(here))] * 5, *[(':', then)] * 6)
+        self.assertEqual((status, lines[-1]), (
+            1, f'TOTAL AGREE {one_go - 1} RACED 0 DIFFER 2 UNSEEN 0'))
+
     def test_ends(self):
         """says so when the process ends while lkm4 is asked"""
         pid, where, _, there, _ = self.restless()
