@@ -410,7 +410,7 @@ static void print(struct out *out, const struct facts *facts, loff_t row)
 		report_line(out, "PID: %d | PROCESS: %s", facts->pid,
 			    safe_name(name, facts->comm));
 	else if (row < count_row(facts))
-		print_vma(out, &facts->maps, row - 1);
+		print_vma(out, &facts->maps, row - 1, false);
 	else if (row == count_row(facts))
 		report_line(out, "Number of VMAs = %zu", facts->maps.n);
 	else if (facts->question == A_RANGE)

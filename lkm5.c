@@ -21,48 +21,64 @@
  * but not handed in yet. ESTIMATE is that figure, where it differs: what field
  * 24 of /proc/PID/stat says, in pages, and on older kernels top as RES.
  *
- * From: mm_struct: the VMAs, total_vm, rss_stat, pgtables_bytes.
+ * verify=1 counts again, page by page, in the page tables, and adds
+ *
+ *	COUNTED BY WALKING = 1592
+ *
+ * which is Total RSS for a process that is stopped; vmas=2 adds ` | RSS = 8` to
+ * each mapping. A process that runs changes meanwhile, and its tables are not
+ * looked at in one instant.
+ *
+ * From: mm_struct: the VMAs, total_vm, rss_stat, pgtables_bytes; the page tables.
  * Under: a reference to the task, then to its mm; the mmap lock for the VMAs and
  *	total_vm, which change under it. The counters change under no lock: they
- *	are exact for a process that is stopped.
+ *	are exact for a process that is stopped. The page tables: look by look, by
+ *	the protocol at the head of walk.h.
  * By hand: VSZ: ps -o vsz, VIRT of top. RSS, ANON, SWAP: Rss, Anonymous, Swap in
  *	/proc/PID/smaps_rollup. FILE and SHMEM: what is Rss and not Anonymous in
- *	/proc/PID/smaps, by mapping. PAGE TABLES: VmPTE in /proc/PID/status (whose
+ *	/proc/PID/smaps, by mapping, as is the RSS of each. PAGE TABLES: VmPTE in /proc/PID/status (whose
  *	Rss lines are the estimate on older kernels). The VMAs: /proc/PID/maps
  *	without [vsyscall].
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
 
 #include "report.h"
 #include "walk.h"
 
 PARAM(pid, "pid of the process (1 to 4194304, must be given)");
-PARAM(vmas, "1: list the mappings; 0: only count them (0 or 1, default 1)");
+PARAM(vmas, "2: list the mappings with the RSS of each; 1: list them; 0: only count them (0 to 2, default 1)");
+PARAM(verify, "1: count RSS in the page tables as well (0 or 1, default 0)");
 
 struct facts {
 	pid_t pid;
-	bool list_vmas;
+	u64 vmas;
+	bool verify;
 	char comm[TASK_COMM_LEN];
 	struct mappings maps;
 	unsigned long vsz;			/* pages */
 	long count[NR_MM_COUNTERS];		/* pages, by MM_* */
 	unsigned long estimate;			/* pages */
 	unsigned long tables;			/* bytes */
+	unsigned long walked;			/* bytes in memory, by walking */
 };
 
 static int ask(struct facts *facts)
 {
-	struct param pid, vmas;
+	struct param pid, vmas, verify;
 	int err;
 
 	kernel_param_lock(THIS_MODULE);
 	pid = pid_param;
 	vmas = vmas_param;
+	verify = verify_param;
 	kernel_param_unlock(THIS_MODULE);
 	err = param_pid(&pid, 0, &facts->pid);
-	return err ?: param_flag(&vmas, "vmas", true, &facts->list_vmas);
+	err = err ?: param_number(&vmas, "vmas", 1, 2, &facts->vmas);
+	return err ?: param_flag(&verify, "verify", false, &facts->verify);
 }
 
 static unsigned long rss(const struct facts *facts)
@@ -85,16 +101,52 @@ static void collect_counters(struct facts *facts, struct mm_struct *mm,
 	facts->tables = mm_pgtables_bytes(mm);
 }
 
+/* Add what a look saw to the whole, and to the mapping that it was in. */
+static size_t add_look(struct facts *facts, const struct look *look, size_t i)
+{
+	struct mapping *list = facts->maps.list;
+	unsigned long bytes = look_resident(look);
+
+	facts->walked += bytes;
+	while (list && i < facts->maps.n && list[i].end <= look->va)
+		i++;
+	if (list && i < facts->maps.n && list[i].start <= look->va)
+		list[i].resident += bytes;
+	return i;
+}
+
+static int collect_resident(struct facts *facts, struct mm_struct *mm)
+{
+	struct look *look = kvzalloc(sizeof(*look), GFP_KERNEL);
+	unsigned long va = 0;
+	size_t i = 0;
+	int err = look ? 0 : -ENOMEM;
+
+	while (!err && va < mm->task_size) {
+		err = look_at(mm, va, mm->task_size, look);
+		if (!err)
+			i = add_look(facts, look, i);
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		cond_resched();
+		va = look->end;
+	}
+	kvfree(look);
+	return err;
+}
+
 static int collect_mm(struct facts *facts, struct mm_struct *mm,
 		      struct task_struct *task)
 {
-	int err = lock_mappings(mm, &facts->maps, facts->list_vmas);
+	int err = lock_mappings(mm, &facts->maps, facts->vmas);
 
 	if (err)
 		return err;
 	facts->vsz = mm->total_vm;
 	mmap_read_unlock(mm);
 	collect_counters(facts, mm, task);
+	if (facts->verify || facts->vmas == 2)
+		return collect_resident(facts, mm);
 	return 0;
 }
 
@@ -126,7 +178,7 @@ static void drop(struct facts *facts)
 /* The row behind the name and the listed mappings. */
 static loff_t last_row(const struct facts *facts)
 {
-	return 1 + (facts->list_vmas ? facts->maps.n : 0);
+	return 1 + (facts->vmas ? facts->maps.n : 0);
 }
 
 static int next(struct facts *facts, loff_t row)
@@ -147,6 +199,8 @@ static void print_sizes(struct out *out, const struct facts *facts)
 	report_line(out, "Total RSS = %lu", kb(rss(facts)));
 	if (facts->estimate != rss(facts))
 		report_line(out, "ESTIMATE = %lu", kb(facts->estimate));
+	if (facts->verify)
+		report_line(out, "COUNTED BY WALKING = %lu", facts->walked >> 10);
 	report_line(out, "RSS ANON = %lu | RSS FILE = %lu | RSS SHMEM = %lu | SWAP = %lu | PAGE TABLES = %lu",
 		    kb(facts->count[MM_ANONPAGES]), kb(facts->count[MM_FILEPAGES]),
 		    kb(facts->count[MM_SHMEMPAGES]), kb(facts->count[MM_SWAPENTS]),
@@ -161,7 +215,7 @@ static void print(struct out *out, const struct facts *facts, loff_t row)
 		report_line(out, "PID: %d | PROCESS: %s", facts->pid,
 			    safe_name(name, facts->comm));
 	else if (row < last_row(facts))
-		print_vma(out, &facts->maps, row - 1);
+		print_vma(out, &facts->maps, row - 1, facts->vmas == 2);
 	else
 		print_sizes(out, facts);
 }

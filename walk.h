@@ -7,6 +7,7 @@
  *	walk_address()	what the page tables say of one virtual address
  *	look_at()	what they say of as many as one table of PTEs covers
  *	look_next()	that, page by page
+ *	look_resident()	how much of it is in memory
  *
  * The walk collects and decides, and prints nothing. Its protocol, which no test
  * can hold (millions of walks went well without it):
@@ -44,6 +45,7 @@ struct mapping {
 	unsigned long start;
 	unsigned long end;	/* first address behind it */
 	unsigned long flags;	/* VM_READ and so on */
+	unsigned long resident;	/* bytes in memory, where they were counted */
 };
 
 /**
@@ -138,13 +140,15 @@ static inline const char *rights(char *buf, unsigned long flags)
 
 /* print_vma() - the line of the @i-th mapping; @maps has the list */
 static inline void print_vma(struct out *out, const struct mappings *maps,
-			     size_t i)
+			     size_t i, bool resident)
 {
 	const struct mapping *map = &maps->list[i];
-	char buf[RIGHTS_LEN];
+	char buf[RIGHTS_LEN], rss[32] = "";
 
-	report_line(out, "VM START = %lx VM END = %lx | %s",
-		    map->start, map->end, rights(buf, map->flags));
+	if (resident)
+		scnprintf(rss, sizeof(rss), " | RSS = %lu", map->resident >> 10);
+	report_line(out, "VM START = %lx VM END = %lx | %s%s", map->start, map->end,
+		    rights(buf, map->flags), rss);
 }
 
 /* ---- the page walk ---------------------------------------------------- */
@@ -735,6 +739,49 @@ static inline bool look_next(const struct look *look, unsigned long va,
 	read_target(&stretch->to, value, LEVEL_PTE,
 		    pte_present(pte) ? pte_size(pte) : 0, va, look->map.flags);
 	return true;
+}
+
+/**
+ * stretch_resident() - how much of a stretch is in memory, as RSS has it
+ * @stretch: the stretch
+ * @map: the mapping that it is in
+ *
+ * What the kernel counts, and smaps with it: pages that are the process's or a
+ * file's, but not the zero pages, not what has no struct page, and not hugetlb.
+ * A page on its way to another place stays counted, and so does one that a
+ * device has taken over.
+ *
+ * Return: bytes.
+ */
+static inline unsigned long stretch_resident(const struct stretch *stretch,
+					     const struct mapping *map)
+{
+	const struct target *to = &stretch->to;
+
+	if (map->flags & VM_HUGETLB)
+		return 0;
+	if (to->verdict == MAPPED && (to->zero || to->huge_zero || to->special))
+		return 0;
+	if (to->verdict != MAPPED && to->verdict != MIGRATING &&
+	    to->verdict != DEVICE)
+		return 0;
+	return stretch->end - stretch->va;
+}
+
+/**
+ * look_resident() - the same of all that a look saw
+ * @look: the look
+ */
+static inline unsigned long look_resident(const struct look *look)
+{
+	unsigned long va = look->va, bytes = 0;
+	struct stretch stretch;
+
+	while (look_next(look, va, &stretch)) {
+		bytes += stretch_resident(&stretch, &look->map);
+		va = stretch.end;
+	}
+	return bytes;
 }
 
 #endif /* LKM_WALK_H */
