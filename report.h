@@ -321,18 +321,30 @@ static inline char state_letter(unsigned int state)
 }
 
 /**
- * find_task() - the task that a pid names
+ * task_of() - the task that a pid names
  * @pid: a pid or tid in the pid namespace of the caller
  *
- * Return: the task, to be given back by put_task_struct(), or
- * ERR_PTR(-ESRCH) after saying that there is none.
+ * Return: the task, to be given back by put_task_struct(); NULL: there is none.
  */
-static inline struct task_struct *find_task(pid_t pid)
+static inline struct task_struct *task_of(pid_t pid)
 {
 	struct pid *ref = find_get_pid(pid);
 	struct task_struct *task = get_pid_task(ref, PIDTYPE_PID);
 
 	put_pid(ref);
+	return task;
+}
+
+/**
+ * find_task() - the same, of a pid that was asked for
+ * @pid: the pid
+ *
+ * Return: the task, or ERR_PTR(-ESRCH) after saying that there is none.
+ */
+static inline struct task_struct *find_task(pid_t pid)
+{
+	struct task_struct *task = task_of(pid);
+
 	if (task)
 		return task;
 	pr_err("pid=%d: no such process; give the pid of one that ps -e lists\n",
