@@ -20,6 +20,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/stacktrace.h>
 #include <linux/swap.h>
 #include <linux/version.h>
 
@@ -241,6 +242,28 @@ static inline int page_mappings(struct page *page)
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 #define file_user_path(file)	(&(file)->f_path)
 #endif
+
+/**
+ * task_calls() - the functions that a task is in, the innermost first
+ * @task: a task, held by a reference
+ * @calls: where their return addresses go
+ * @n: room for so many
+ *
+ * stack_trace_save_tsk(): v6.7, 7d672f40941a ("stacktrace: Export
+ * stack_trace_save_tsk"). Before, it was not for modules.
+ * Probe: version. Goes with 6.6.
+ *
+ * Return: how many there are; 0: none, the stack is gone; -1: modules cannot
+ * know.
+ */
+static inline int task_calls(struct task_struct *task, unsigned long *calls, int n)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	return -1;
+#else
+	return stack_trace_save_tsk(task, calls, n, 0);
+#endif
+}
 
 /**
  * mm_counters() - the memory counters of an address space, exact
