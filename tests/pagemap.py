@@ -13,7 +13,7 @@ import json
 import re
 import shlex
 
-from suite import CLOSED_PIPE, FIRST, SWAP_ON, GuestTest
+from suite import CLOSED_PIPE, FIRST, GuestTest
 
 SECRET = 16
 
@@ -164,12 +164,6 @@ class Entries(GuestTest):
         self.assertEqual(
             self.guest.physical(frame * self.page + page.address - start,
                                 SECRET).hex(), page.secret.hex(), page.kind)
-
-    def swap_on(self):
-        """Swap, until the test ends."""
-        self.guest.check(SWAP_ON)
-        self.addCleanup(self.guest.check, 'swapoff /dev/zram1 && '
-                        'rmmod zram')
 
 
 class Frames(Entries):

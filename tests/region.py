@@ -14,8 +14,8 @@ import itertools
 import re
 import secrets
 
-from suite import (DMESG, FIRST, INSMOD, KERN_ERR, RMMOD, SWAP_ON, GuestTest,
-                   module_lines, words)
+from suite import (DMESG, FIRST, INSMOD, KERN_ERR, RMMOD, SWAP_OFF, SWAP_ON,
+                   GuestTest, module_lines, words)
 
 ROW = re.compile(r'VA ([0-9a-f]+)-([0-9a-f]+) (?:PA ([0-9a-f]+) \| (\d+) x '
                  r'(\d+) ([kMG])B \| ([r-][w-][x-])((?: \| [^|]+)*)|\| (.+))')
@@ -30,8 +30,6 @@ REASONS = ('no VMA here', 'not mapped', 'swapped out', 'being migrated',
 KNOWN = {'poisoned': 'poisoned', 'uffd-poison': 'poisoned',
          'guard': 'marker', 'uffd-marker': 'marker'}
 DEVICE = ' | special (no struct page)'
-
-SWAP_OFF = 'swapoff /dev/zram1 && rmmod zram'
 
 PARAMETERS = '/sys/module/lkm4/parameters'
 
@@ -113,11 +111,6 @@ class Facts(GuestTest):
         pages = [page for span in spans for page in range(*span, self.page)]
         self.assertEqual(len(found), len(pages))
         return {page: int(word, 16) for page, word in zip(pages, found)}
-
-    def swap_on(self):
-        """Swap, until the test ends."""
-        self.guest.check(SWAP_ON)
-        self.addCleanup(self.guest.check, SWAP_OFF)
 
     def parse(self, lines):
         """{kind: (pid, address)} of a fixture's lines."""

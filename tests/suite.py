@@ -65,11 +65,12 @@ cat /proc/swaps /sys/kernel/mm/transparent_hugepage/enabled
 SWAP_ON = '''
 modprobe zram num_devices=2
 for n in 0 1; do
-    echo 8M >/sys/block/zram$n/disksize
+    echo 64M >/sys/block/zram$n/disksize
     mkswap /dev/zram$n && swapon /dev/zram$n || exit
 done
 swapoff /dev/zram0
 '''
+SWAP_OFF = 'swapoff /dev/zram1 && rmmod zram'
 
 # In which of a kernel's guests a class runs: that with the first kind of page
 # tables it has, each, or those whose tables reach above the first 256 TB.
@@ -230,6 +231,11 @@ class GuestTest(unittest.TestCase):
                 echo 2 >$size/nr_hugepages
                 [ $(cat $size/free_hugepages) = 2 ] || exit
             done''')
+
+    def swap_on(self):
+        """Swap, until the test ends."""
+        self.guest.check(SWAP_ON)
+        self.addCleanup(self.guest.check, SWAP_OFF)
 
     # --- comparisons that compare something ---
 
