@@ -28,10 +28,11 @@
  *
  * From: task_struct: stack, on_cpu; the saved pointer: thread.sp on x86-64 and
  *	riscv64, thread.cpu_context.sp on arm64.
- * Under: a reference to the task; for all=1 RCU, in one section. It keeps the task_struct, but not the stack,
- *	and a module has no way to pin that (put_task_stack() is not exported;
- *	never take what you cannot put). So nothing on the stack is touched but by
- *	a copy that may fault, and task->stack is looked at again afterwards.
+ * Under: a reference to the task; for all=1 RCU, in one section. That keeps the
+ *	task_struct, but not the stack, and a module has no way to pin it
+ *	(put_task_stack() is not exported; never take what you cannot put). So
+ *	nothing on the stack is touched but by a copy that may fault, and
+ *	task->stack is looked at again afterwards.
  * By hand: addresses have no other source in user space. tests/lkm3.py reads the
  *	guest's memory from outside and finds what switch_to() left on the stack
  *	of a task that has run before: on x86-64 at SP + 48, on arm64 at SP + 8

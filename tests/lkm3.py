@@ -18,6 +18,7 @@ by so much as its first instructions say. The word at the top of that is the
 return address into its caller, schedule().
 """
 
+import errno
 import math
 import re
 import struct
@@ -31,6 +32,9 @@ POINTERS = re.compile(
     r'(?: \| RUNNING ON CPU (\d+): saved pointer is stale)?')
 USE = re.compile(r'STACK SIZE = (\d+) \| IN USE = (\d+|unknown) \| '
                  r'FREE = (\d+|unknown) \| END MAGIC = (intact|OVERRUN|unknown)')
+EACH = re.compile(r'PID: (\d+) \| TID: (\d+) \| PROCESS: (.*) \| '
+                  r'IN USE = (\d+|unknown) \| FREE = (\d+|unknown) \| '
+                  r'END MAGIC = (intact|OVERRUN|unknown)')
 STACK_END_MAGIC = 0x57AC6E9D
 
 
@@ -182,6 +186,55 @@ class Lkm3(GuestTest):
         self.assertEqual((stack.stack, stack.sp), (0, 0))
         self.assertEqual((stack.used, stack.free, stack.magic),
                          ('unknown',) * 3)
+
+    # --- all of them, and their calls ---
+
+    def test_all(self):
+        """all=1 lists each thread, the deepest stack first"""
+        states = dict(map(str.split, self.start('states').lines))
+        ps = 'ps -eL -o pid=,lwp='
+        report = self.report('lkm3', ps, all=1)
+        rows = [EACH.fullmatch(line) for line in report.body]
+        self.assertNotIn(None, self.some(rows))
+        before, after = ({tuple(map(int, line.split()))
+                          for line in text.splitlines()}
+                         for text in (report.before, report.after))
+        found = [(int(row[1]), int(row[2])) for row in rows]
+        self.assertEqual(len(found), len(set(found)))
+        self.assertLessEqual(before & after, set(found))
+        used = [-1 if row[4] == 'unknown' else int(row[4]) for row in rows]
+        self.assertEqual(used, sorted(used, reverse=True))
+        size = self.stack(1).size
+        self.assertEqual({int(row[4]) + int(row[5]) for row in rows
+                          if row[4] != 'unknown'}, {size})
+        rows = {int(row[2]): row for row in rows}
+        for kind in 'sleeping', 'stopped', 'traced', 'vfork':
+            stack, row = self.stack(states[kind]), rows[int(states[kind])]
+            self.assertEqual(row.group(3, 4, 5, 6), (
+                stack.name, stack.used, stack.free, stack.magic), kind)
+        self.assertEqual(rows[int(states['zombie'])].group(4, 5, 6),
+                         ('unknown',) * 3)
+        line = self.insmod_fails('lkm3', errno.EINVAL, all=1, pid=1)
+        self.assertIn('all=1: shows every task', line)
+
+    def test_trace(self):
+        """trace=1 shows the calls that /proc/PID/stack has, where it may"""
+        states = dict(map(str.split, self.start('states').lines))
+        for kind in 'sleeping', 'stopped', 'vfork', 'zombie', 'running':
+            body = self.proc('lkm3', pid=states[kind], trace=1)
+            while kind == 'running' and 'RUNNING' not in body[0]:
+                body = self.proc('lkm3', pid=states[kind], trace=1)
+            Stack(self, body[:2])
+            truth = self.guest.check(f'cat /proc/{states[kind]}/stack')
+            calls = [f'TRACE: {line.split(" ", 1)[1]}'
+                     for line in truth.splitlines()]
+            if kind == 'running':
+                calls = ['TRACE: none, the task is running']
+            elif not self.guest.kernel.exports('stack_trace_save_tsk'):
+                calls = ['TRACE: none, this kernel does not give one to modules']
+            elif kind == 'zombie':
+                calls = ['TRACE: none, the task has no stack any more']
+            self.assertEqual(body[2:], self.some(calls), kind)
 
     def test_log(self):
         """the log has welcome, report of pid 1, closing line and farewell"""

@@ -84,6 +84,11 @@ class Kernel:
                                    f'uapi/{header}'))
         return re.search(rf'\b{name}\b', path.read_text()) is not None
 
+    def exports(self, name):
+        """Whether it has a symbol for modules."""
+        text = (self.build / 'Module.symvers').read_text()
+        return re.search(rf'\t{name}\t', text) is not None
+
     @property
     def machine(self):
         """What guests of its architecture need."""
