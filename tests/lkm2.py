@@ -7,14 +7,16 @@ import re
 from suite import FIRST, INSMOD, RMMOD, GuestTest
 
 ROW = re.compile(r'PID: (\d+) \| PROCESS: (.*) \| STATE: (\d+) \((.)\)'
-                 r' \| HEAP: ([0-9A-F]+) \((\d+) kB\) \| ANON: (\d+) kB')
+                 r' \| HEAP: ([0-9A-F]+) \((\d+) kB\) \| ANON: (\d+) kB'
+                 r'(?: \| RESIDENT: (\d+) kB)?')
 MAX = re.compile(r'MAX HEAP USAGE BY PID = (\d+) -->'
                  r' AMOUNT USED = ([0-9A-F]+) \((\d+) kB\)')
 
 # Who has user memory: any thread will do, the first may have ended.
 USERS = 'grep -ls ^VmSize: /proc/[0-9]*/task/*/status'
 
-Row = collections.namedtuple('Row', 'pid name number letter heap anon')
+Row = collections.namedtuple('Row',
+                             'pid name number letter heap anon resident')
 Fixture = collections.namedtuple('Fixture', 'pid start end')
 
 
@@ -34,10 +36,11 @@ class Lkm2(GuestTest):
         for line in self.some(body[:-1]):
             match = ROW.fullmatch(line)
             self.assertTrue(match, f'not a row: {line}')
-            pid, name, number, letter, heap, kb, anon = match.groups()
+            pid, name, number, letter, heap, kb, anon, resident = match.groups()
             self.assertEqual(int(kb), int(heap, 16) >> 10, line)
             rows.append(Row(int(pid), name, int(number), letter,
-                            int(heap, 16), int(anon)))
+                            int(heap, 16), int(anon),
+                            resident and int(resident)))
         largest = MAX.fullmatch(body[-1])
         self.assertTrue(largest, f'not the largest: {body[-1]}')
         pid, heap, kb = largest.groups()
@@ -163,6 +166,28 @@ class Lkm2(GuestTest):
         rows = {row.pid: row for row in self.parsed(self.proc('lkm2'))[0]}
         self.assertEqual([rows[pid].anon for pid in pids], anon)
         self.assertGreater(min(anon), 0)
+
+    def test_resident(self):
+        """RESIDENT is what smaps counts of the heap, to the page"""
+        # An untouched one, one that is there whole, and small ones.
+        pids = [self.heap(size, f'touched={pages}').pid for size, pages in (
+            (100 << 20, 0), (0, 1000), (5 << 20, 33), (0, 0))]
+        pids.append(self.start('states').pid)
+        truth = self.guest.check('\n'.join(
+            f"sed -n '/\\[heap\\]/,/^Rss/s/^Rss: //p' /proc/{pid}/smaps"
+            for pid in pids))
+        self.assertEqual(len(truth.splitlines()), len(pids))
+        rows = {row.pid: row for row in
+                self.parsed(self.proc('lkm2', resident=1))[0]}
+        self.assertEqual([rows[pid].resident for pid in pids],
+                         [int(line.split()[0]) for line in truth.splitlines()])
+        self.assertGreaterEqual(rows[pids[1]].resident,
+                                1000 * self.page >> 10)
+        few, _ = self.parsed(self.proc('lkm2', resident=1, top=2))
+        self.assertEqual([row.resident for row in few],
+                         [rows[row.pid].resident for row in few])
+        self.assertEqual({row.resident for row in
+                          self.parsed(self.proc('lkm2', resident=0))[0]}, {None})
 
     def test_namespace(self):
         """shows a reader the processes of his pid namespace, by its pids"""
