@@ -36,9 +36,9 @@
  *	the protocol at the head of walk.h.
  * By hand: VSZ: ps -o vsz, VIRT of top. RSS, ANON, SWAP: Rss, Anonymous, Swap in
  *	/proc/PID/smaps_rollup. FILE and SHMEM: what is Rss and not Anonymous in
- *	/proc/PID/smaps, by mapping, as is the RSS of each. PAGE TABLES: VmPTE in /proc/PID/status (whose
- *	Rss lines are the estimate on older kernels). The VMAs: /proc/PID/maps
- *	without [vsyscall].
+ *	/proc/PID/smaps, by mapping; so is the RSS of each. PAGE TABLES: VmPTE in
+ *	/proc/PID/status (whose Rss lines are the estimate on older kernels). The
+ *	VMAs: /proc/PID/maps without [vsyscall].
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

@@ -11,13 +11,15 @@ from suite import FIRST, HIGH, INSMOD, RMMOD, GuestTest
 
 NAME = re.compile(r'PID: (\d+) \| PROCESS: (.*)')
 VMA = re.compile(r'VM START = ([0-9a-f]+) VM END = ([0-9a-f]+) '
-                 r'\| ([r-][w-][x-][ps])')
-# The lines behind the mappings; only the estimate may be missing.
+                 r'\| ([r-][w-][x-][ps])(?: \| RSS = (\d+))?')
+# The lines behind the mappings; the estimate may be missing, and what was not
+# asked for.
 SIZES = re.compile(r'PAGE SIZE  IN KB = (?P<page>\d+)\n'
                    r'Number of VMAs = (?P<vmas>\d+)\n'
                    r'Total VSZ = (?P<vsz>\d+)\n'
                    r'Total RSS = (?P<rss>\d+)\n'
                    r'(?:ESTIMATE = (?P<estimate>\d+)\n)?'
+                   r'(?:COUNTED BY WALKING = (?P<walked>\d+)\n)?'
                    r'RSS ANON = (?P<anon>\d+) \| RSS FILE = (?P<file>\d+) '
                    r'\| RSS SHMEM = (?P<shmem>\d+) \| SWAP = (?P<swap>\d+) '
                    r'\| PAGE TABLES = (?P<tables>\d+)')
@@ -39,7 +41,7 @@ done
 echo %%%
 '''
 
-Size = collections.namedtuple('Size', 'pid name maps kb truth')
+Size = collections.namedtuple('Size', 'pid name maps each kb truth')
 Truth = collections.namedtuple('Truth', 'name maps smaps rollup status stat')
 
 
@@ -59,7 +61,8 @@ class Sizes(GuestTest):
     cpus = 2
 
     def parsed(self, body):
-        """A report: pid, name, mappings, sizes; there is nothing else."""
+        """A report: pid, name, mappings, the RSS of each if it was asked for,
+        sizes; there is nothing else."""
         name = NAME.fullmatch(body[0])
         self.assertTrue(name, f'not the name: {body[0]}')
         maps = list(map(VMA.fullmatch, body[1:]))
@@ -68,13 +71,14 @@ class Sizes(GuestTest):
         self.assertTrue(sizes, f'not the sizes: {body[1 + number:]}')
         kb = {key: int(value) for key, value in sizes.groupdict().items()
               if value}
-        return int(name[1]), name[2], list(map(mapping, maps[:number])), kb
+        return (int(name[1]), name[2], list(map(mapping, maps[:number])),
+                [match[4] and int(match[4]) for match in maps[:number]], kb)
 
     def examine(self, pids):
         """What lkm5 and what /proc says of processes: a Size for each."""
         script = '\n'.join(f'pid={pid}\n{EXAMINE}' for pid in pids)
-        output = self.guest.check(f'{INSMOD} lkm5.ko log=0; {script} '
-                                  f'{RMMOD} lkm5')
+        output = self.guest.check(f'{INSMOD} lkm5.ko log=0 vmas=2 verify=1; '
+                                  f'{script} {RMMOD} lkm5')
         sizes = []
         for text in output.split('%%%\n')[:-1]:
             report, *truth = text.split('%%\n')
@@ -93,6 +97,8 @@ class Sizes(GuestTest):
                 if '[vsyscall]' not in line]
         self.assertEqual(size.maps, self.some(maps))
         self.assertEqual(size.name, truth.name)
+        each = [int(kb) for kb in re.findall(r'^Rss: +(\d+)', truth.smaps, re.M)]
+        self.assertEqual(size.each, each[:len(maps)])
         got = dict(size.kb)
         estimate = got.pop('estimate', None)
         page = int(re.search(r'^KernelPageSize: +(\d+)', truth.smaps, re.M)[1])
@@ -100,6 +106,7 @@ class Sizes(GuestTest):
         self.assertEqual(got, {
             'page': page, 'vmas': len(maps),
             'vsz': truth.status['VmSize'], 'rss': rollup['Rss'],
+            'walked': rollup['Rss'],
             'anon': rollup['Anonymous'], 'file': parts['file'],
             'shmem': parts['shmem'], 'swap': rollup['Swap'],
             'tables': truth.status['VmPTE']})
@@ -173,6 +180,49 @@ class Lkm5(Sizes):
         self.assertGreaterEqual(sizes[3].kb['file'], 29 * kb)
         self.assertGreaterEqual(sizes[1].kb['anon'], 2000 * kb)
 
+    def test_swapped(self):
+        """tells how much of a process is in swap, and counts none of it in RSS"""
+        self.swap_on()
+        process = self.start('memory', 'anon=40', 'swapped=500')
+        size, = self.examine([process.pid])
+        self.compare(size, self.shmem())
+        self.assertEqual(size.kb['swap'], 500 * self.page >> 10)
+
+    def test_sharing(self):
+        """tells the same of two processes that share an address space"""
+        last = int(self.guest.check('cat /proc/sys/kernel/ns_last_pid'))
+        rows = [line.split() for line in
+                self.start('sharing', last + 50).lines]
+        pids = sorted(int(pid) for kind, pid, _ in rows if kind == 'memory')
+        self.assertEqual(len(pids), 2)
+        one, other = self.examine(pids)
+        self.compare(one, self.shmem())
+        self.assertEqual(one[2:5], other[2:5])
+
+    def test_many(self):
+        """shows each of 65,000 mappings, and how much of it is in memory"""
+        process = self.start('memory', 'vmas=65000')
+        output = self.guest.check(f'''
+            {INSMOD} lkm5.ko log=0 verify=1 vmas=2 pid={process.pid} || exit
+            cat /proc/lkm5 >/run/report || exit
+            {RMMOD} lkm5
+            sed -nE 's/^VM START = (.*) VM END = (.*) . (....) . RSS = (.*)/\\1-\\2 \\3 \\4/p' \\
+                /run/report >/run/told
+            awk '/^[0-9a-f]+-/ {{ sub(/^0*/, ""); sub(/-0*/, "-")
+                                 map = $1 " " $2; listed = $6 != "[vsyscall]" }}
+                 /^Rss:/ && listed {{ print map, $2 }}' \\
+                /proc/{process.pid}/smaps >/run/truth
+            wc -l </run/truth; cmp /run/told /run/truth || exit
+            sed '/^VM START/d' /run/report
+            echo %%; cat /proc/{process.pid}/status
+            rm /run/report /run/told /run/truth''', timeout=300)
+        number, _, output = output.partition('\n')
+        report, _, status = output.partition('%%\n')
+        self.assertGreater(int(number), 65000)
+        kb = self.parsed(report.splitlines())[4]
+        self.assertEqual((kb['vmas'], kb['vsz'], kb['walked']), (
+            int(number), fields(status)['VmSize'], kb['rss']))
+
     def test_estimate(self):
         """tells the exact RSS beside the estimate that threads spoil"""
         process = self.start('memory', 'threads=8')
@@ -205,19 +255,43 @@ class Lkm5(Sizes):
         process = self.start('memory', 'threads=2')
         tid = int(process.lines[0].split()[1])
         size, = self.examine([process.pid])
-        of_process = self.report('lkm5', pid=process.pid).body
-        self.assertEqual(self.parsed(of_process), size[:4])
-        of_thread = self.report('lkm5', pid=tid).body
-        self.assertEqual(self.parsed(of_thread)[1:], size[1:4])
+        asked = {'vmas': 2, 'verify': 1}
+        of_process = self.report('lkm5', pid=process.pid, **asked).body
+        self.assertEqual(self.parsed(of_process), size[:5])
+        of_thread = self.report('lkm5', pid=tid, **asked).body
+        self.assertEqual(self.parsed(of_thread)[1:], size[1:5])
         self.assertEqual(self.parsed(of_thread)[0], tid)
 
     def test_vmas(self):
-        """vmas=0 leaves the list of mappings out, and nothing else"""
+        """vmas= says how much of the mappings is shown, and changes no figure"""
         process = self.start('memory', 'anon=5')
         whole = self.parsed(self.proc('lkm5', pid=process.pid))
-        short = self.parsed(self.proc('lkm5', pid=process.pid, vmas=0))
         self.assertGreater(len(whole[2]), 5)
-        self.assertEqual(short, (*whole[:2], [], whole[3]))
+        self.assertEqual(set(whole[3]), {None})
+        short = self.parsed(self.proc('lkm5', pid=process.pid, vmas=0))
+        self.assertEqual(short, (*whole[:2], [], [], whole[4]))
+        long = self.parsed(self.proc('lkm5', pid=process.pid, vmas=2))
+        self.assertEqual(long[:3] + long[4:], whole[:3] + whole[4:])
+        self.assertEqual(sum(long[3]), whole[4]['rss'])
+        line = self.insmod_fails('lkm5', errno.EINVAL, pid=process.pid, vmas=3)
+        self.assertIn('vmas=3: not a number from 0 to 2', line)
+
+    def test_verify(self):
+        """verify=1 counts huge, swapped and zero pages as the kernel does"""
+        self.swap_on()
+        self.guest.check('mkdir -p /run/pages')
+        rows = [line.split() for line in self.start('pages', '/run/pages').lines]
+        # What an error of memory has taken away smaps counts still.
+        pid, = {int(pid) for kind, pid, *_ in rows if kind == 'cow-child'}
+        size, = self.examine([pid])
+        self.assertEqual(size.kb['walked'], size.kb['rss'])
+        self.assertEqual(sum(size.each), size.kb['rss'])
+        smaps = [int(kb) for kb in
+                 re.findall(r'^Rss: +(\d+)', size.truth.smaps, re.M)]
+        # On older kernels smaps leaves out huge pages without any rights.
+        for (_, _, rights), kb, rss in zip(size.maps, size.each, smaps):
+            if rights[:3] != '---':
+                self.assertEqual(kb, rss)
 
     def test_huge(self):
         """counts hugetlb pages in VSZ, and not in RSS, as the kernel does"""
@@ -239,6 +313,34 @@ class Lkm5(Sizes):
             self.assertEqual(line, f'pid={pid}: {name} has no user memory; '
                              'give the pid of a process that is neither a '
                              'kernel thread nor a zombie')
+
+
+class Four(Sizes):
+    """What some processors keep to themselves."""
+
+    paging = FIRST
+    cpus = 4
+
+    def test_allocators(self):
+        """tells exactly what malloc() gave to threads on four processors"""
+        pids = [self.start('memory', f'allocators={number}').pid
+                for number in (1, 4, 16)]
+        for number, size in zip((1, 4, 16), self.examine(pids)):
+            self.compare(size, self.shmem())
+            # A block is 16 kB, and half of the 256 were never freed.
+            self.assertGreaterEqual(size.kb['anon'], number * (2 << 10))
+            drift = abs(size.kb.get('estimate', size.kb['rss']) - size.kb['rss'])
+            self.assertLessEqual(drift, self.bound(number + 1))
+
+    def bound(self, threads):
+        """How many kB the estimate may be off, in three counters. Before 6.2
+        each thread keeps up to TASK_RSS_EVENTS_THRESH events to itself, then
+        each processor less than percpu_counter_batch."""
+        cpus = len(self.guest.check('grep ^processor /proc/cpuinfo').splitlines())
+        release = self.guest.check('uname -r').split('.')
+        each = (64 * threads if tuple(map(int, release[:2])) < (6, 2)
+                else max(32, 2 * cpus) * cpus)
+        return 3 * each * self.page >> 10
 
 
 class High(Sizes):
