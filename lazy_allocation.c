@@ -5,13 +5,16 @@
  *
  * Takes memory step by step and prints a line for each step: VSZ, RSS and Pss
  * of this process, how they changed, what change was expected and whether it
- * came, to the kB; then a chart of it.
+ * came, to the kB, and where in physical memory the first page lies; then a
+ * chart of it.
  *
- * VSZ and RSS are lkm5's. It is loaded and unloaded around each step, and what
- * it said is read from /dev/kmsg. Pss, in which a page that two processes share
- * counts half, is from /proc/PID/smaps_rollup. By hand, of any program:
+ * VSZ and RSS are lkm5's, the physical address is lkm4's. They are loaded and
+ * unloaded around each step, and what they said is read from /dev/kmsg. Pss, in
+ * which a page that two processes share counts half, is from
+ * /proc/PID/smaps_rollup. By hand, of any program:
  *
  *	sudo insmod lkm5.ko pid=PID vmas=0; sudo rmmod lkm5; sudo dmesg | tail
+ *	sudo insmod lkm4.ko pid=PID address=0xADDRESS vmas=0; sudo rmmod lkm4
  *	sudo grep -E '^(Rss|Pss):' /proc/PID/smaps_rollup; ps -o vsz,rss PID
  *
  * For exact figures everything that the program has at the start is locked into
@@ -19,7 +22,7 @@
  * own step. Pages that were swapped out count as given.
  *
  * INT, TERM, HUP and QUIT end the program between two measurements; they wait
- * while the module is in. Only SIGKILL can leave it loaded: sudo rmmod lkm5.
+ * while a module is in. Only SIGKILL can leave one loaded: sudo rmmod lkm5 lkm4.
  *
  * Exit status: 0 all expectations held, 1 one failed or an error, 2 wrong
  * usage.
@@ -62,10 +65,13 @@
 #define MAX_ROWS 20
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+#define PLACE_LEN 48
+
 /* What was seen of one process at one moment, in kB. */
 struct figures {
 	long vsz, rss, swap, pss;
 	long anon, file, shmem; /* the parts of RSS */
+	char place[PLACE_LEN]; /* of the first page: physical address, or why none */
 };
 
 /* Changes in kB; or else the words for why nothing is expected. */
@@ -88,12 +94,18 @@ struct row {
 	enum verdict verdict;
 };
 
+struct module {
+	const char *name, *path;
+	int file; /* -1: there is none */
+};
+
 struct demo {
 	long size, steps;
 	long page_size, huge_size;
-	const char *csv_path, *module_path;
+	const char *csv_path;
+	struct module lkm4, lkm5;
 	FILE *csv;
-	int module, log;
+	int log;
 	char *chunk, *pages, *huge;
 	long written, huge_given;
 	pid_t child;
@@ -130,10 +142,10 @@ static int flush_output(void)
 	return 0;
 }
 
-/* ---- lkm5: in, out, and what it said ---- */
+/* ---- the modules: in, out, and what they said ---- */
 
 /* Beside the program, then among the installed ones, maybe compressed. */
-static const char *find_module(void)
+static const char *find_lkm5(void)
 {
 	static char pattern[2 * PATH_MAX];
 	char program[PATH_MAX];
@@ -159,37 +171,58 @@ static const char *find_module(void)
 	return NULL;
 }
 
-static bool is_compressed(const char *path)
+static bool is_compressed(const struct module *m)
 {
-	return strcmp(basename(path), "lkm5.ko");
+	return strcmp(basename(m->path), "lkm4.ko") &&
+	       strcmp(basename(m->path), "lkm5.ko");
 }
 
-static int open_module(struct demo *d)
+/* It lies beside lkm5, under the same name but for the digit; or is missed. */
+static int open_lkm4(struct demo *d)
 {
-	if (!d->module_path)
-		d->module_path = find_module();
-	if (!d->module_path)
+	char *path = strdup(d->lkm5.path);
+
+	if (!path)
+		return failed_to("copy the name of lkm5.ko");
+	basename(path)[strlen("lkm")] = '4';
+	d->lkm4.path = path;
+	d->lkm4.file = open(path, O_RDONLY | O_CLOEXEC);
+	return 0;
+}
+
+static int open_modules(struct demo *d)
+{
+	struct module *m = &d->lkm5;
+
+	if (!m->path)
+		m->path = find_lkm5();
+	if (!m->path)
 		return -1;
 	/* another module would stay loaded, under a name that is not known */
-	if (strncmp(basename(d->module_path), "lkm5.ko", strlen("lkm5.ko"))) {
+	if (strncmp(basename(m->path), "lkm5.ko", strlen("lkm5.ko"))) {
 		error(0, 0, "%s is not the module lkm5: name an lkm5.ko",
-		      d->module_path);
+		      m->path);
 		return -1;
 	}
-	d->module = open(d->module_path, O_RDONLY | O_CLOEXEC);
-	if (d->module < 0) {
-		error(0, errno, "cannot open the module %s", d->module_path);
+	m->file = open(m->path, O_RDONLY | O_CLOEXEC);
+	if (m->file < 0) {
+		error(0, errno, "cannot open the module %s", m->path);
 		return -1;
 	}
 	d->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	return d->log < 0 ? failed_to("read the kernel log, /dev/kmsg") : 0;
+	return d->log < 0 ? failed_to("read the kernel log, /dev/kmsg") :
+			    open_lkm4(d);
 }
 
-static const char *load_advice(const struct demo *d, int failure)
+static const char *load_advice(const struct module *m, int failure)
 {
+	static char text[64];
+
 	switch (failure) {
 	case EEXIST:
-		return "lkm5 is loaded already: sudo rmmod lkm5";
+		snprintf(text, sizeof(text), "%s is loaded already: sudo rmmod %s",
+			 m->name, m->name);
+		return text;
 	case EPERM:
 		return "Secure Boot (sign it, or switch that off), kernel.modules_disabled or a container forbids it";
 	case EKEYREJECTED:
@@ -201,81 +234,94 @@ static const char *load_advice(const struct demo *d, int failure)
 		return "it is not for the running kernel: make clean, then make";
 	case EINVAL:
 	case EOPNOTSUPP:
-		if (is_compressed(d->module_path))
+		if (is_compressed(m))
 			return "this kernel cannot unpack it: unpack it, and use --module";
 	}
 	return "see sudo dmesg | tail";
 }
 
 /* Somebody may hold the module for a moment: he is given a second. */
-static int unload_module(void)
+static int unload(const struct module *m)
 {
 	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
 
 	for (int i = 0; i < 100; i++) {
-		if (!syscall(SYS_delete_module, "lkm5", O_NONBLOCK))
+		if (!syscall(SYS_delete_module, m->name, O_NONBLOCK))
 			return 0;
 		if (errno != EAGAIN && errno != EBUSY)
 			break;
 		nanosleep(&pause, NULL);
 	}
-	error(0, errno, "lkm5 was loaded, and cannot be unloaded; see lsmod");
+	error(0, errno, "%s was loaded, and cannot be unloaded; see lsmod",
+	      m->name);
 	return -1;
 }
 
 /* With every signal held back: a deadly one would leave the module behind. */
-static int run_module(const struct demo *d, pid_t pid)
+static int run_module(const struct demo *d, const struct module *m,
+		      const char *parameters)
 {
-	char parameters[64];
 	sigset_t all, before;
 	int failed;
 
-	snprintf(parameters, sizeof(parameters), "pid=%d vmas=0", pid);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
 	lseek(d->log, 0, SEEK_END);
-	failed = (int)syscall(SYS_finit_module, d->module, parameters,
-			      is_compressed(d->module_path)
-				      ? MODULE_INIT_COMPRESSED_FILE
-				      : 0);
+	failed = (int)syscall(SYS_finit_module, m->file, parameters,
+			      is_compressed(m) ? MODULE_INIT_COMPRESSED_FILE :
+						 0);
 	if (failed)
-		error(0, 0, "cannot load %s (%s): %s", d->module_path,
-		      strerror(errno), load_advice(d, errno));
+		error(0, 0, "cannot load %s (%s): %s", m->path, strerror(errno),
+		      load_advice(m, errno));
 	else
-		failed = unload_module();
+		failed = unload(m);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return failed;
 }
 
 /*
- * The next line of lkm5 in the log, without its prefix; NULL behind the last. A
+ * A module's next line in the log, without its prefix; NULL behind the last. A
  * record reads "6,1042,98765432,-;lkm5: Total VSZ = 2488". The first number is
  * facility * 8 + level: below 8 it is the kernel's, not some program's. EPIPE
  * tells of records that were overwritten before they were read.
  */
-static const char *next_line(int log)
+static const char *next_line(const struct demo *d, const struct module *m)
 {
 	static char record[8192 + 1];
+	size_t length = strlen(m->name);
 	char *text;
 	ssize_t n;
 
-	while ((n = read(log, record, sizeof(record) - 1)) > 0 ||
+	while ((n = read(d->log, record, sizeof(record) - 1)) > 0 ||
 	       (n < 0 && errno == EPIPE)) {
 		record[n > 0 ? n : 0] = '\0';
 		*strchrnul(record, '\n') = '\0';
 		text = strchr(record, ';');
-		if (text && atoi(record) < 8 && !strncmp(text, ";lkm5: ", 7))
-			return text + 7;
+		if (text && atoi(record) < 8 &&
+		    !strncmp(text + 1, m->name, length) &&
+		    !strncmp(text + 1 + length, ": ", 2))
+			return text + 1 + length + 2;
 	}
 	return NULL;
 }
 
-static int read_report(const struct demo *d, pid_t pid, struct figures *f)
+static int no_report(const struct module *m, pid_t pid)
+{
+	error(0, 0, "there is no whole report by %s of process %d in the kernel log",
+	      m->name, pid);
+	return -1;
+}
+
+static int read_sizes(const struct demo *d, pid_t pid, struct figures *f)
 {
 	int whose = 0, numbers = 0;
+	char parameters[64];
 	const char *line;
 
-	while ((line = next_line(d->log))) {
+	snprintf(parameters, sizeof(parameters), "pid=%d vmas=0", pid);
+	if (run_module(d, &d->lkm5, parameters))
+		return -1;
+	while ((line = next_line(d, &d->lkm5))) {
 		numbers += sscanf(line, "PID: %d", &whose) == 1;
 		numbers += sscanf(line, "Total VSZ = %ld", &f->vsz) == 1;
 		numbers += sscanf(line, "Total RSS = %ld", &f->rss) == 1;
@@ -284,11 +330,33 @@ static int read_report(const struct demo *d, pid_t pid, struct figures *f)
 			       "RSS ANON = %ld | RSS FILE = %ld | RSS SHMEM = %ld | SWAP = %ld",
 			       &f->anon, &f->file, &f->shmem, &f->swap) == 4;
 	}
-	if (whose == pid && numbers == 4)
+	return whose == pid && numbers == 4 ? 0 : no_report(&d->lkm5, pid);
+}
+
+/* Nothing is asked before there is a page, nor of a module that is not here. */
+static int read_place(const struct demo *d, pid_t pid, struct figures *f)
+{
+	int whose = 0, places = 0;
+	char parameters[64];
+	const char *line;
+
+	strcpy(f->place, "-");
+	if (!d->pages || d->lkm4.file < 0)
 		return 0;
-	error(0, 0, "there is no whole report of process %d in the kernel log",
-	      pid);
-	return -1;
+	snprintf(parameters, sizeof(parameters), "pid=%d address=%p vmas=0",
+		 pid, d->pages);
+	if (run_module(d, &d->lkm4, parameters))
+		return -1;
+	while ((line = next_line(d, &d->lkm4))) {
+		sscanf(line, "PID: %d", &whose);
+		places += sscanf(line,
+				 "The virtual address %*x maps to physical address %47[^\n]",
+				 f->place) == 1;
+		places += sscanf(line,
+				 "The virtual address %*x maps to no physical address: %47[^\n]",
+				 f->place) == 1;
+	}
+	return whose == pid && places == 1 ? 0 : no_report(&d->lkm4, pid);
 }
 
 /* ---- /proc ---- */
@@ -319,7 +387,7 @@ static int measure(const struct demo *d, pid_t pid, struct figures *f)
 {
 	char path[64];
 
-	if (interrupted || run_module(d, pid) || read_report(d, pid, f))
+	if (interrupted || read_sizes(d, pid, f) || read_place(d, pid, f))
 		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
 	if (!read_number(path, "Pss:", &f->pss))
@@ -553,11 +621,11 @@ static int print_row(const struct row *r)
 
 	snprintf(expected, sizeof(expected), "%+ld %+ld", r->expected.vsz,
 		 r->expected.rss);
-	printf("%-19s %7ld %+7ld %7ld %+7ld %7ld  %-14s %s\n", r->step,
+	printf("%-19s %7ld %+7ld %7ld %+7ld %7ld  %-14s %-6s %s\n", r->step,
 	       r->is.vsz, r->is.vsz - r->was.vsz, r->is.rss,
 	       r->is.rss - r->was.rss, r->is.pss,
 	       r->expected.none ? r->expected.none : expected,
-	       verdict_words[r->verdict]);
+	       verdict_words[r->verdict], r->is.place);
 	if (flush_output())
 		return -1;
 	if (r->verdict == FAILED)
@@ -595,8 +663,9 @@ static int run_steps(struct demo *d)
 {
 	struct expectation e = {};
 
-	printf("%-19s %7s %7s %7s %7s %7s  %s\n", "kB", "VSZ", "change", "RSS",
-	       "change", "PSS", "exp. VSZ RSS   held?");
+	printf("%-19s %7s %7s %7s %7s %7s  %-14s %-6s %s\n", "kB", "VSZ",
+	       "change", "RSS", "change", "PSS", "exp. VSZ RSS", "held?",
+	       "first page at");
 	for (long i = 0; i < d->steps; i++) {
 		const struct step *s = &steps[i];
 
@@ -762,7 +831,7 @@ static void parse_arguments(struct demo *d, int argc, char **argv)
 			d->csv_path = optarg;
 			break;
 		case 'm':
-			d->module_path = optarg;
+			d->lkm5.path = optarg;
 			break;
 		case 'n':
 			d->steps = parse_number(optarg, "");
@@ -803,13 +872,17 @@ static void catch_signals(void)
  * Everything is done once before it counts, so that the heap is there, and then
  * all of program, libraries, heap and stack is brought in and kept.
  */
-static int rehearse(const struct demo *d)
+static int rehearse(struct demo *d)
 {
 	struct figures rehearsal;
+	int failed;
 
 	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
 		return failed_to("switch huge pages off for this process");
-	if (measure(d, getpid(), &rehearsal))
+	d->pages = (char *)d;
+	failed = measure(d, getpid(), &rehearsal);
+	d->pages = NULL;
+	if (failed)
 		return -1;
 	if (mlockall(MCL_CURRENT))
 		return failed_to("lock this program into memory");
@@ -830,7 +903,7 @@ static int start(struct demo *d)
 		      program_invocation_name);
 		return -1;
 	}
-	if (check_memory(d) || open_module(d))
+	if (check_memory(d) || open_modules(d))
 		return -1;
 	if (d->csv_path) {
 		d->csv = fopen(d->csv_path, "we");
@@ -844,7 +917,12 @@ static int start(struct demo *d)
 
 int main(int argc, char **argv)
 {
-	static struct demo d = { .size = 64 * MIB, .steps = ARRAY_SIZE(steps) };
+	static struct demo d = {
+		.size = 64 * MIB,
+		.steps = ARRAY_SIZE(steps),
+		.lkm4 = { .name = "lkm4", .file = -1 },
+		.lkm5 = { .name = "lkm5", .file = -1 },
+	};
 	int failed;
 
 	parse_arguments(&d, argc, argv);

@@ -21,7 +21,7 @@ STEPS = ('start', 'malloc', 'read every page', 'write quarter 1',
 STARTS = ('start', 'fork: child')   # of each process: there is no change yet
 
 LINE = re.compile(r'(.{19}) +(\d+) +([+-]\d+) +(\d+) +([+-]\d+) +(\d+)  '
-                  r'(.{14}) (held|FAILED|-)')
+                  r'(.{14}) (held|FAILED|-) +(.+)')
 EIGHTHS = ' ▏▎▍▌▋▊▉'
 
 Row = collections.namedtuple('Row', 'step pid vsz vsz_change rss rss_change '
@@ -40,7 +40,7 @@ done
 case $text in "$line"*) ;; *) echo "never said: $line"; exit 99 ;; esac'''
 
 # Neither module nor process; a dead one of no parent waits for init.
-NOTHING_LEFT = ('[ ! -d /sys/module/lkm5 ] && '
+NOTHING_LEFT = ('[ ! -d /sys/module/lkm5 ] && [ ! -d /sys/module/lkm4 ] && '
                 '! grep -s "(lazy_allocation) [^ZX]" /proc/[0-9]*/stat')
 
 
@@ -199,6 +199,21 @@ class LazyAllocation(GuestTest):
                 self.assertEqual(int(expected[1]), row.expected)
         self.assertEqual(len(run.table), 1 + len(run.rows))
 
+    def compare_places(self, run):
+        """The first page has no address, that of zeroes, or one of its own; the
+        child has its parent's until it writes."""
+        place = {line[:19].rstrip(): LINE.fullmatch(line)[9]
+                 for line in run.table[1:]}
+        self.assertEqual(
+            [place[step] for step in ('start', 'malloc', 'MADV_DONTNEED', 'free')],
+            ['-', 'not mapped', 'not mapped', 'no VMA here'])
+        self.assertRegex(place['read every page'], '^[0-9a-f]+ \\| zero page$')
+        for step in STEPS[3:12]:
+            self.assertRegex(place[step], '^[0-9a-f]+$', step)
+        self.assertEqual(place['fork: child'], place['fork: parent'])
+        self.assertNotEqual(place['child wrote: child'],
+                            place['child wrote: parent'])
+
     def compare_log(self, run):
         """Each figure is lkm5's, loaded and unloaded for it alone; once more
         for the rehearsal."""
@@ -232,6 +247,7 @@ class LazyAllocation(GuestTest):
         self.compare_changes(run.rows, 64)
         self.compare_pss(run.rows, 64)
         self.compare_table(run)
+        self.compare_places(run)
         self.compare_log(run)
         self.compare_chart(run, 80, '#', '.')
 
@@ -389,15 +405,16 @@ class LazyAllocation(GuestTest):
                    user='user')
 
     def test_loaded(self):
-        """says so when lkm5 is loaded already, and leaves it alone"""
-        self.guest.check(f'{INSMOD} lkm5.ko pid=1 log=0')
-        self.addCleanup(self.guest.check, f'{RMMOD} lkm5')
-        status, output = self.guest.run('./lazy_allocation >/tmp/out 2>&1; '
-                                        's=$?; cat /tmp/out; exit $s')
-        self.assertEqual(status, 1)
-        self.assertEqual(len(output.splitlines()), 1)
-        self.assertIn('lkm5 is loaded already: sudo rmmod lkm5', output)
-        self.guest.check('grep "^lkm5 " /proc/modules')
+        """says so when a module is loaded already, and leaves it alone"""
+        for module in 'lkm4', 'lkm5':
+            self.guest.check(f'{INSMOD} {module}.ko pid=1 log=0')
+            status, output = self.guest.run('./lazy_allocation >/tmp/out 2>&1; '
+                                            's=$?; cat /tmp/out; exit $s')
+            self.guest.check(f'{RMMOD} {module}')
+            self.assertEqual(status, 1)
+            self.assertEqual(len(output.splitlines()), 1)
+            self.assertIn(f'{module} is loaded already: sudo rmmod {module}',
+                          output)
 
     def test_module(self):
         """takes the module beside it, an installed one, or --module's"""
@@ -406,7 +423,13 @@ class LazyAllocation(GuestTest):
             cp lkm5.ko /tmp/other; gzip -c lkm5.ko >/tmp/lkm5.ko.gz''')
         alone = 'cd /; exec /tmp/alone/lazy_allocation --size 1M --step 2'
         self.fails([(alone, 'no lkm5.ko in /tmp/alone/ or below /lib/modules/')])
-        self.guest.check(f'({alone} --module /tmp/other/lkm5.ko)')
+        for places in ('start -', 'malloc -'), ('start -', 'malloc not mapped'):
+            table = self.guest.check(f'({alone} --module /tmp/other/lkm5.ko)')
+            self.assertEqual(
+                [(row[1].rstrip() + ' ' + row[9])
+                 for row in map(LINE.fullmatch, table.splitlines()) if row],
+                list(places))
+            self.guest.check('cp lkm4.ko /tmp/other')
         for folder, name in (('updates', 'lkm5.ko'), ('updates/dkms', 'lkm5.ko')):
             self.guest.check(f'''
                 installed=/lib/modules/$(uname -r)/{folder}
