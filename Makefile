@@ -13,7 +13,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all bench lint shell help
+.PHONY: all modules clean install uninstall demo test test-all bench figures lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -42,6 +42,9 @@ test-all: ## the same on every kernel in tests/vm/kernels, for the table in the 
 
 bench: ## measure lkm4 and pagemap beside their peers, in one guest (K=: another kernel)
 	@tests/vm/setup && tests/bench $(K:%=--kernel=%)
+
+figures: ## draw docs/lazy_allocation.svg anew, of what is measured in a guest
+	@tests/vm/setup gnuplot-nox && tests/figures
 
 lint: ## hold the tree to its rules: portability, exports, taste (seconds, no guest)
 	@tests/lint_test && tests/lint
