@@ -57,7 +57,9 @@ BAD_FLAGS = [(module, {**GOOD[module], name: text}, errno.EINVAL,
              for module, name, largest, texts in (
                  ('lkm1', 'threads', 1, ('2', '-1', 'x', str(2 ** 64))),
                  ('lkm2', 'top', 4294967295, ('4294967296', '-1', '1k')),
-                 ('lkm4', 'vmas', 1, ('2',)), ('lkm5', 'vmas', 1, ('2', 'y')),
+                 ('lkm2', 'resident', 1, ('2',)), ('lkm3', 'all', 1, ('2', 'y')),
+                 ('lkm3', 'trace', 1, ('-1',)), ('lkm4', 'vmas', 1, ('2',)),
+                 ('lkm5', 'vmas', 2, ('3', 'y')), ('lkm5', 'verify', 1, ('2',)),
                  *((module, 'log', 1, ('2',)) for module in LINES))
              for text in texts]
 
