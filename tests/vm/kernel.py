@@ -52,9 +52,11 @@ KERNEL_PACKAGE = re.compile(
 SHARED_PACKAGE = re.compile(r'^linux-kbuild-|-common(-rt)?$')
 
 # Where a kernel comes from, and what it is run with. No suites: from those of
-# this machine. guests: kinds of page tables.
+# this machine. guests: kinds of page tables; usual: those of every `make test`.
 Source = collections.namedtuple(
-    'Source', 'name tier arch flavour pages guests suites why')
+    'Source', 'name tier arch flavour pages guests suites why usual',
+    defaults=[()])
+NO_BRACKETS = str.maketrans('', '', '()')
 KERNELS = Path(__file__).with_name('kernels')
 
 # What kbuild's tools of a newer release are linked with.
@@ -70,6 +72,7 @@ class Kernel:
         self.name = source.name
         self.arch = source.arch
         self.guests = source.guests
+        self.usual = source.usual or source.guests
         self.build = self.path / 'build'
         self.root = self.path / 'root'
 
@@ -243,9 +246,10 @@ def listed():
     rows = (line.split('\t') for line in KERNELS.read_text().splitlines()
             if line and not line.startswith('#'))
     sources_of = (Source(*row) for row in rows)
-    return {source.name: source._replace(guests=tuple(source.guests.split(',')),
-                                         suites=tuple(source.suites.split(',')))
-            for source in sources_of}
+    return {source.name: source._replace(
+        guests=tuple(source.guests.translate(NO_BRACKETS).split(',')),
+        usual=tuple(name for name in source.guests.split(',') if name[0] != '('),
+        suites=tuple(source.suites.split(','))) for source in sources_of}
 
 
 def source_of(name):
