@@ -218,6 +218,7 @@ class Guest:
             raise GuestDied('the guest has ended before')
         token = secrets.token_hex(8).encode()
         request = command.encode() + b'\n'
+        timeout *= self.kernel.machine.patience
         try:
             self.agent.settimeout(timeout)
             self.agent.sendall(b'%s %d\n%s' % (token, len(request), request))

@@ -11,9 +11,10 @@ import collections
 HOST = 'amd64'
 
 # packages: what tests/vm/setup installs for it; kbuild: the kernel's own name
-# for it; tuple: the compiler's; console: its serial port.
+# for it; tuple: the compiler's; console: its serial port; patience: how many times
+# as long as amd64's its commands may take.
 Machine = collections.namedtuple(
-    'Machine', 'qemu options console kbuild tuple packages tables')
+    'Machine', 'qemu options console kbuild tuple patience packages tables')
 Tables = collections.namedtuple('Tables', 'cpu image append')
 
 # Moving strings by the byte, because the processor says it is fast, is not.
@@ -24,20 +25,20 @@ MACHINES = {
     # code that would turn on 5-level paging and KASLR.
     'amd64': Machine(
         'qemu-system-x86_64', ('-machine', 'q35'), 'ttyS0', 'x86',
-        'x86_64-linux-gnu', (),
+        'x86_64-linux-gnu', 1, (),
         {'4-level': Tables(MAX, 'vmlinux', ''),
          '4-level+kaslr': Tables(f'{MAX},la57=off', 'vmlinuz', ''),
          '5-level': Tables(MAX, 'vmlinuz', '')}),
     # Pointer authentication as the architecture has it is slow to emulate.
     'arm64': Machine(
         'qemu-system-aarch64', ('-machine', 'virt'), 'ttyAMA0', 'arm64',
-        'aarch64-linux-gnu',
+        'aarch64-linux-gnu', 1,
         ('qemu-system-arm', 'gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'),
         {'48-bit': Tables('cortex-a57', 'vmlinuz', ''),
          '52-bit': Tables('max,pauth-impdef=on', 'vmlinuz', '')}),
     'riscv64': Machine(
         'qemu-system-riscv64', ('-machine', 'virt'), 'ttyS0', 'riscv',
-        'riscv64-linux-gnu',
+        'riscv64-linux-gnu', 4,         # its firmware is in every IPI
         ('qemu-system-misc', 'gcc-riscv64-linux-gnu',
          'libc6-dev-riscv64-cross'),
         {'sv39': Tables('rv64,svnapot=true', 'vmlinuz', 'no4lvl'),
