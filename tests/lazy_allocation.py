@@ -49,11 +49,10 @@ def quarter(size):
     return size * 1024 // 4
 
 
-class LazyAllocation(GuestTest):
-    """The paging of the guest is of no account."""
+class Lazy(GuestTest):
+    """How it is run, and compared; the tests are below."""
 
     paging = FIRST
-    cpus = 2
     slow = True
 
     # --- running it ---
@@ -234,6 +233,31 @@ class LazyAllocation(GuestTest):
                                     for row in self.some(run.rows)])
         self.assertEqual(seen[0][0], run.rows[0].pid)
 
+    def compare_chart(self, run, width, rss, vsz):
+        """A bar for each row, as long as its figures say."""
+        self.assertRegex(run.chart[0], rf'^{rss} RSS +{re.escape(vsz)} VSZ')
+        most = max(row.vsz for row in run.rows)
+        self.assertEqual(len(run.chart), 1 + len(self.some(run.rows)))
+        bars = []
+        for line, row in zip(run.chart[1:], run.rows):
+            self.assertLessEqual(len(line), width)
+            name = line[:max(len(row.step) for row in run.rows)]
+            self.assertTrue(row.step.startswith(name.strip()), line)
+            bars.append(line[len(name) + 1:])
+        space = max(map(len, bars))
+        self.assertGreater(space, width / 2)
+        for bar, row in zip(bars, run.rows):
+            inked = bar.rstrip(vsz)
+            self.assertEqual(inked.rstrip(EIGHTHS).strip(rss), '')
+            for length, figure in ((len(inked), row.rss), (len(bar), row.vsz)):
+                self.assertLessEqual(abs(length - figure * space / most), 1)
+
+
+class Exact(Lazy):
+    """The figures: exact, though each processor has a part of them."""
+
+    cpus = 2
+
     def test_all(self):
         """all twelve expectations hold, and the figures are right"""
         can = 'thp' not in self.absent
@@ -295,6 +319,10 @@ class LazyAllocation(GuestTest):
                       'SHMEM +0, SWAP +0 kB', run.error)
         self.assertEqual(len(run.error.splitlines()), 5)
 
+
+class Program(Lazy):
+    """What else it does."""
+
     def test_forged(self):
         """a program that writes lkm5's words into the log is not believed"""
         pid = self.guest.check('''
@@ -320,25 +348,6 @@ class LazyAllocation(GuestTest):
             self.compare_log(run)
 
     # --- the chart ---
-
-    def compare_chart(self, run, width, rss, vsz):
-        """A bar for each row, as long as its figures say."""
-        self.assertRegex(run.chart[0], rf'^{rss} RSS +{re.escape(vsz)} VSZ')
-        most = max(row.vsz for row in run.rows)
-        self.assertEqual(len(run.chart), 1 + len(self.some(run.rows)))
-        bars = []
-        for line, row in zip(run.chart[1:], run.rows):
-            self.assertLessEqual(len(line), width)
-            name = line[:max(len(row.step) for row in run.rows)]
-            self.assertTrue(row.step.startswith(name.strip()), line)
-            bars.append(line[len(name) + 1:])
-        space = max(map(len, bars))
-        self.assertGreater(space, width / 2)
-        for bar, row in zip(bars, run.rows):
-            inked = bar.rstrip(vsz)
-            self.assertEqual(inked.rstrip(EIGHTHS).strip(rss), '')
-            for length, figure in ((len(inked), row.rss), (len(bar), row.vsz)):
-                self.assertLessEqual(abs(length - figure * space / most), 1)
 
     def test_chart(self):
         """the chart fits COLUMNS, and is of blocks only in UTF-8"""

@@ -89,7 +89,6 @@ class Lkm1(GuestTest):
     """What holds in any guest."""
 
     paging = FIRST
-    cpus = 2
 
     def parsed(self, body, pattern=ROW):
         """The rows and totals of a report, every line of which is one."""

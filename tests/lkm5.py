@@ -58,8 +58,6 @@ def mapping(match):
 class Sizes(GuestTest):
     """How a report is compared; the tests are below."""
 
-    cpus = 2
-
     def parsed(self, body):
         """A report: pid, name, mappings, the RSS of each if it was asked for,
         sizes; there is nothing else."""

@@ -282,7 +282,6 @@ class Rest(Owners):
     """What does not depend on page tables."""
 
     paging = FIRST
-    cpus = 2
 
     def resources(self):
         """[(start, name)] of /proc/iomem's outer lines, and of the kernel."""

@@ -249,7 +249,6 @@ class File(GuestTest):
     """/proc/lkmN as a file, and the parameters in /sys."""
 
     paging = FIRST
-    cpus = 2
 
     def loaded(self, module, script, **parameters):
         """Run a script while a module is loaded; its output."""
@@ -384,6 +383,47 @@ class File(GuestTest):
         for line in output.splitlines():
             self.assertTrue(line.startswith('PID: '), line)
 
+    def test_let_go(self):
+        """holds the memory of no process that has ended"""
+        rounds = 20
+        load = '\n'.join(f'{INSMOD} {module}.ko log=0 || exit' for module in LINES)
+        # How many address spaces the kernel has: in a cache that was shrunk none
+        # lies ready, and nothing is started before that is read. Of the processes
+        # one uses the memory of another: vfork().
+        output = self.guest.check(f'''
+            set_to() {{
+                echo $2 >/sys/module/lkm4/parameters/$1
+            }}
+            {load}
+            for i in $(seq 0 {rounds}); do
+                pid=$(fixtures/held start fixtures/states | head -n 1)
+                for m in lkm3 lkm4 lkm5; do
+                    echo $pid >/sys/module/$m/parameters/pid
+                done
+                set_to address 0x1000
+                cat /proc/lkm[12345] >/dev/null || exit
+                set_to length 0x100000; cat /proc/lkm4 >/dev/null || exit
+                set_to pid; set_to address; set_to length
+                set_to phys 0x1000; cat /proc/lkm4 >/dev/null || exit
+                set_to phys
+                fixtures/held end $pid
+                [ $i != 0 ] && [ $i != {rounds} ] && continue
+                echo 1 >/sys/kernel/slab/mm_struct/shrink
+                read -r number _ </sys/kernel/slab/mm_struct/objects
+                echo $number
+            done
+            {RMMOD} {' '.join(LINES)}''')
+        before, after = map(int, output.split())
+        # The kernel itself lets go of a few somewhat later.
+        self.assertLess(after - before, rounds // 2)
+
+
+class Dying(GuestTest):
+    """Reports of what ends meanwhile."""
+
+    paging = FIRST
+    cpus = 2
+
     # How a whole report of each ends, and why there may be none.
     ENDS = {'lkm1': 'PROCESSES: ', 'lkm2': 'MAX HEAP ', 'lkm3': 'STACK SIZE ',
             'lkm4': 'The virtual address ', 'lkm5': 'RSS ANON '}
@@ -423,37 +463,3 @@ class File(GuestTest):
         # Some lived longer than five looks take; the last is dead already.
         self.assertEqual(whole, set(LINES))
         self.assertEqual(refused, {'lkm3', 'lkm4', 'lkm5'})
-
-    def test_let_go(self):
-        """holds the memory of no process that has ended"""
-        rounds = 20
-        load = '\n'.join(f'{INSMOD} {module}.ko log=0 || exit' for module in LINES)
-        # How many address spaces the kernel has: in a cache that was shrunk none
-        # lies ready, and nothing is started before that is read. Of the processes
-        # one uses the memory of another: vfork().
-        output = self.guest.check(f'''
-            set_to() {{
-                echo $2 >/sys/module/lkm4/parameters/$1
-            }}
-            {load}
-            for i in $(seq 0 {rounds}); do
-                pid=$(fixtures/held start fixtures/states | head -n 1)
-                for m in lkm3 lkm4 lkm5; do
-                    echo $pid >/sys/module/$m/parameters/pid
-                done
-                set_to address 0x1000
-                cat /proc/lkm[12345] >/dev/null || exit
-                set_to length 0x100000; cat /proc/lkm4 >/dev/null || exit
-                set_to pid; set_to address; set_to length
-                set_to phys 0x1000; cat /proc/lkm4 >/dev/null || exit
-                set_to phys
-                fixtures/held end $pid
-                [ $i != 0 ] && [ $i != {rounds} ] && continue
-                echo 1 >/sys/kernel/slab/mm_struct/shrink
-                read -r number _ </sys/kernel/slab/mm_struct/objects
-                echo $number
-            done
-            {RMMOD} {' '.join(LINES)}''')
-        before, after = map(int, output.split())
-        # The kernel itself lets go of a few somewhat later.
-        self.assertLess(after - before, rounds // 2)
