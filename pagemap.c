@@ -48,8 +48,10 @@
 
 #define LKM4		"/proc/lkm4"
 #define PARAMETERS	"/sys/module/lkm4/parameters/"
-/* How often a page that differs, and stands still, is asked for again. */
-#define TRIES		5
+/* How often a page that differs, and stands still, is asked for again; and from
+ * which time on, because it may change in step with us, after a pause. */
+#define TRIES		20
+#define AT_ONCE		5
 
 #define EXIT_USAGE	2
 #define EXIT_HIDDEN	3
@@ -1110,9 +1112,12 @@ static int check_again(const struct process *p, struct batch *b, long i)
 	uint64_t before, after;
 
 	for (int tries = 0; tries < TRIES; tries++) {
+		if (tries >= AT_ONCE)
+			usleep(tries * 100);
 		if (look_again(p, b->first + i, &before, &a, &after))
 			return -1;
-		if (has_moved(before, after) || compare(before, &a) != DIFFER) {
+		if (has_moved(b->entries[i], before) ||
+		    has_moved(before, after) || compare(before, &a) != DIFFER) {
 			b->verdicts[i] = RACED;
 			return 0;
 		}

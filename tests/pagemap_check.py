@@ -18,6 +18,7 @@ from suite import FIRST, INSMOD, RMMOD
 VERDICT = re.compile(r' (AGREE|(RACED|DIFFER|UNSEEN) \(lkm4: (.+)\))')
 TOTAL = re.compile(r'TOTAL AGREE (\d+) RACED (\d+) DIFFER (\d+) UNSEEN (\d+)')
 WORDS = 'AGREE', 'RACED', 'DIFFER', 'UNSEEN'
+TRIES = 20             # how often a page that differs is asked for again
 PARAMETERS = '/sys/module/lkm4/parameters'
 
 # One page's Entry, the verdict, what lkm4 said where it is not AGREE, and the
@@ -477,7 +478,7 @@ class Lies(Checking):
     def test_differs(self):
         """says that a page differs that does so whenever it is asked for"""
         pid, where, _, _, gone = self.restless()
-        status, (line, total) = self.talk(pid, where, *[(':', gone)] * 6)
+        status, (line, total) = self.talk(pid, where, *[(':', gone)] * (1 + TRIES))
         self.assertEqual((status, total),
                          (1, 'TOTAL AGREE 0 RACED 0 DIFFER 1 UNSEEN 0'))
         self.assertRegex(line, r' present 1 DIFFER \(lkm4: not mapped\)$')
@@ -487,7 +488,7 @@ class Lies(Checking):
         pid, where, _, _, gone = self.restless()
         clear = f'echo 4 >/proc/{pid}/clear_refs'
         status, (_, total) = self.talk(pid, where, (clear, gone),
-                                       *[(':', gone)] * 5)
+                                       *[(':', gone)] * TRIES)
         self.assertEqual((status, total),
                          (1, 'TOTAL AGREE 0 RACED 0 DIFFER 1 UNSEEN 0'))
 
@@ -501,7 +502,8 @@ class Lies(Checking):
         status, lines = self.talk(
             pid, f'--summary {pid} {hexadecimal(start, end)}',
             (':', self.range_report(f'VA {start:x}-{last:x} | not mapped', here)),
-            *[(':', self.range_report(here))] * 5, *[(':', then)] * 6)
+            *[(':', self.range_report(here))] * TRIES,
+            *[(':', then)] * (1 + TRIES))
         self.assertEqual((status, lines[-1]), (
             1, f'TOTAL AGREE {one_go - 1} RACED 0 DIFFER 2 UNSEEN 0'))
 
