@@ -14,7 +14,7 @@ from pathlib import Path
 import re
 import struct
 
-from suite import (DMESG, INSMOD, KERN_ERR, RMMOD, SWAP_ON, GuestTest,
+from suite import (DMESG, INSMOD, KERN_ERR, RMMOD, SWAP_ON, UNSAMPLED, GuestTest,
                    module_lines)
 
 SECRET = 16
@@ -50,13 +50,6 @@ OTHERS = ('memory', 'pagemap', 'flags', 'count', 'maps')
 TABLE = Path(__file__).resolve().parents[1] / 'docs/pages.md'
 Row = collections.namedtuple(
     'Row', 'kind size page remarks reason instead agree')
-
-# Newer kernels sample which memory is in use, and lock a page for so long: a huge
-# one with small entries is found locked at each tenth look.
-UNSAMPLED = '''
-sampler=/sys/module/damon_stat/parameters/enabled
-[ ! -e $sampler ] || echo N >$sampler
-'''
 
 Page = collections.namedtuple('Page', 'kind pid address secret')
 

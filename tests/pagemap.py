@@ -13,7 +13,7 @@ import json
 import re
 import shlex
 
-from suite import CLOSED_PIPE, FIRST, GuestTest
+from suite import CLOSED_PIPE, FIRST, UNSAMPLED, GuestTest
 
 SECRET = 16
 
@@ -123,7 +123,7 @@ class Entries(GuestTest):
 
     def pages(self):
         """The fixture, stopped, with its pages."""
-        self.guest.check('mkdir -p /ram && mount -t ramfs ramfs /ram')
+        self.guest.check('mkdir -p /ram && mount -t ramfs ramfs /ram' + UNSAMPLED)
         self.addCleanup(self.guest.check, 'umount /ram')
         self.reserve()
         self.fixture = self.start('pages', '/ram')

@@ -72,6 +72,13 @@ swapoff /dev/zram0
 '''
 SWAP_OFF = 'swapoff /dev/zram1 && rmmod zram'
 
+# Newer kernels sample which memory is in use, and lock a page for so long: a huge
+# one with small entries is found locked at each tenth look.
+UNSAMPLED = '''
+sampler=/sys/module/damon_stat/parameters/enabled
+[ ! -e $sampler ] || echo N >$sampler
+'''
+
 # In which of a kernel's guests a class runs: that with the first kind of page
 # tables it has, each, or those whose tables reach above the first 256 TB.
 FIRST, EACH, HIGH = 'first', 'each', 'high'
