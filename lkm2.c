@@ -152,19 +152,16 @@ static int walk_heap(struct heap *heap, struct mm_struct *mm, struct look *look)
 {
 	unsigned long va = READ_ONCE(mm->start_brk) & PAGE_MASK;
 	unsigned long end = PAGE_ALIGN(READ_ONCE(mm->brk));
-	int err = 0;
+	int err;
 
 	heap->resident = 0;
-	while (!err && va < end) {
+	for (; va < end; va = look->end) {
 		err = look_at(mm, va, end, look);
-		if (!err)
-			heap->resident += look_resident(look);
-		if (fatal_signal_pending(current))
-			err = -EINTR;
-		cond_resched();
-		va = look->end;
+		if (err)
+			return err;
+		heap->resident += look_resident(look);
 	}
-	return err;
+	return 0;
 }
 
 static int collect_resident(struct heap *heap, struct look *look)

@@ -43,7 +43,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "report.h"
@@ -122,14 +121,10 @@ static int collect_resident(struct facts *facts, struct mm_struct *mm)
 	size_t i = 0;
 	int err = look ? 0 : -ENOMEM;
 
-	while (!err && va < mm->task_size) {
+	for (; !err && va < mm->task_size; va = look->end) {
 		err = look_at(mm, va, mm->task_size, look);
 		if (!err)
 			i = add_look(facts, look, i);
-		if (fatal_signal_pending(current))
-			err = -EINTR;
-		cond_resched();
-		va = look->end;
 	}
 	kvfree(look);
 	return err;

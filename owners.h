@@ -231,9 +231,6 @@ static inline int next_mapping(struct owners *owners)
 		}
 		if (owners->va >= end)
 			return 0;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
 		err = look_at(owners->mm, owners->va, end, owners->look);
 		if (err)
 			/* A process that has ended maps nothing any more. */

@@ -28,7 +28,6 @@
 
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "report.h"
@@ -165,9 +164,6 @@ static inline int next_stretch(struct region *region, struct stretch *stretch)
 	while (!look_next(region->look, region->va, stretch)) {
 		if (region->va >= region->end)
 			return 0;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
 		before = region->look->map;
 		err = look_at(region->mm, region->va, region->end, region->look);
 		if (err)

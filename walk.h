@@ -34,6 +34,7 @@
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/pgtable.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "arch.h"
@@ -666,7 +667,8 @@ static inline void look_into(struct mm_struct *mm, struct vm_area_struct *vma,
  * @look: what was seen; its @end tells how far it goes
  *
  * As far as one table of PTEs goes (2 MB with 4 kB pages), or one entry of a
- * higher level, or a gap between mappings: the mmap lock is held no longer.
+ * higher level, or a gap between mappings: the mmap lock is held no longer. Who
+ * looks, looks again and again: so the CPU is yielded first, and SIGKILL heeded.
  *
  * Return: 0; or, with nothing seen, -ESRCH: no process uses the address space any
  * more; -EINTR
@@ -682,6 +684,9 @@ static inline int look_at(struct mm_struct *mm, unsigned long va,
 	look->walk = (struct walk){ .va = va, .to.verdict = NO_VMA };
 	look->n = 0;
 	look->again = 0;
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	cond_resched();
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
 	if (mmap_read_lock_killable(mm)) {
@@ -741,46 +746,33 @@ static inline bool look_next(const struct look *look, unsigned long va,
 	return true;
 }
 
-/**
- * stretch_resident() - how much of a stretch is in memory, as RSS has it
- * @stretch: the stretch
- * @map: the mapping that it is in
- *
- * What the kernel counts, and smaps with it: pages that are the process's or a
- * file's, but not the zero pages, not what has no struct page, and not hugetlb.
- * A page on its way to another place stays counted, and so does one that a
- * device has taken over.
- *
- * Return: bytes.
- */
-static inline unsigned long stretch_resident(const struct stretch *stretch,
-					     const struct mapping *map)
+/* Pages on the way to another place, or taken over by a device, stay counted. */
+static inline bool counts_in_rss(const struct target *to)
 {
-	const struct target *to = &stretch->to;
-
-	if (map->flags & VM_HUGETLB)
-		return 0;
-	if (to->verdict == MAPPED && (to->zero || to->huge_zero || to->special))
-		return 0;
-	if (to->verdict != MAPPED && to->verdict != MIGRATING &&
-	    to->verdict != DEVICE)
-		return 0;
-	return stretch->end - stretch->va;
+	if (to->verdict == MAPPED)
+		return !to->zero && !to->huge_zero && !to->special;
+	return to->verdict == MIGRATING || to->verdict == DEVICE;
 }
 
 /**
- * look_resident() - the same of all that a look saw
+ * look_resident() - how much of what a look saw is in memory, as RSS has it
  * @look: the look
+ *
+ * What the kernel counts, and smaps with it: pages that are the process's or a
+ * file's, but not the zero pages, not what has no struct page, and not hugetlb.
+ *
+ * Return: bytes.
  */
 static inline unsigned long look_resident(const struct look *look)
 {
 	unsigned long va = look->va, bytes = 0;
 	struct stretch stretch;
 
-	while (look_next(look, va, &stretch)) {
-		bytes += stretch_resident(&stretch, &look->map);
-		va = stretch.end;
-	}
+	if (look->map.flags & VM_HUGETLB)
+		return 0;
+	for (; look_next(look, va, &stretch); va = stretch.end)
+		if (counts_in_rss(&stretch.to))
+			bytes += stretch.end - stretch.va;
 	return bytes;
 }
 
