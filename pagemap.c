@@ -699,6 +699,13 @@ static long neighbours(const struct batch *b, long i)
 	return n;
 }
 
+static void drop_lies(uint64_t lies, long count, uint64_t *flags)
+{
+	for (long i = 0; i < count; i++)
+		if (flags[i] != NO_FLAGS)
+			flags[i] &= ~lies;
+}
+
 /*
  * Of a whole run of neighbours in one go; and of a frame that comes again, as the
  * zero page's does, only once.
@@ -724,6 +731,7 @@ static int read_frames(const struct frames *f, struct batch *b)
 		if (read_frame_words(f->kpageflags, frame, n, b->flags + i) ||
 		    read_frame_words(f->kpagecount, frame, n, b->mapcounts + i))
 			return -1;
+		drop_lies(f->lies, n, b->flags + i);
 	}
 	return 0;
 }
@@ -1292,8 +1300,7 @@ static char *put_line(char *at, const struct run *run, long i)
 
 	at = put_page(at, address_of(run, i), b->entries[i]);
 	if (run->options.flags && b->flags[i] != NO_FLAGS)
-		at = put_flags(at, b->mapcounts[i],
-			       b->flags[i] & ~run->frames.lies);
+		at = put_flags(at, b->mapcounts[i], b->flags[i]);
 	return run->options.check ? put_verdict(at, run, i) : at;
 }
 
@@ -1303,8 +1310,7 @@ static char *put_json_line(char *at, const struct run *run, long i)
 
 	at = put_json_page(at, address_of(run, i), b->entries[i]);
 	if (run->options.flags && b->flags[i] != NO_FLAGS)
-		at = put_json_flags(at, b->mapcounts[i],
-				    b->flags[i] & ~run->frames.lies);
+		at = put_json_flags(at, b->mapcounts[i], b->flags[i]);
 	if (run->options.check)
 		at = put_json_verdict(at, run, i);
 	return stpcpy(at, "}");
@@ -1349,7 +1355,7 @@ static enum kind kind_of(const struct run *run, long i)
 	uint64_t entry = run->batch.entries[i];
 
 	if (run->options.flags && entry & PM_PRESENT)
-		return kind_of_flags(run->batch.flags[i] & ~run->frames.lies);
+		return kind_of_flags(run->batch.flags[i]);
 	return kind_of_entry(entry);
 }
 
