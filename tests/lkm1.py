@@ -135,7 +135,7 @@ class Lkm1(GuestTest):
 
     def test_threads(self):
         """lists with threads=1 the threads that ps -eL lists, by process"""
-        states = dict(line.split() for line in self.start('states').lines)
+        states = self.states()
         report = self.report('lkm1', f'{PS_THREADS}; echo; {THREAD_STAT}',
                              threads=1)
         listing, totals = self.parsed(report.body, THREAD)
@@ -159,16 +159,16 @@ class Lkm1(GuestTest):
         """Of what stands still, each thread's state is what /proc says."""
         letters = {row.tid: row.letter for row in listing}
         for kind, number in {'leaderless': 2, 'threaded': 3}.items():
-            mine = tids[int(states[kind])]
+            mine = tids[states[kind]]
             self.assertEqual(len(mine), number, kind)
             for tid in mine:
                 self.assertEqual(letters[tid], stat[tid].letter, kind)
         self.assertEqual([letters[tid] for tid in
-                          tids[int(states['leaderless'])]], ['Z', 'T'])
+                          tids[states['leaderless']]], ['Z', 'T'])
 
     def test_states(self):
         """gives each process's state as number and letter, as /proc does"""
-        kinds = dict(line.split() for line in self.start('states').lines)
+        kinds = self.states()
         report = self.report('lkm1', STAT)
         rows = {row.pid: row for row in self.parsed(report.body)[0]}
         for row in rows.values():
@@ -179,13 +179,13 @@ class Lkm1(GuestTest):
                 if stat.flags & PF_WQ_WORKER and stat == after.get(pid)
                 and not re.match(r'kworker/[^R]', stat.name)]
         seen = set()
-        for pid in self.some(idle) + [int(pid) for pid in kinds.values()]:
+        for pid in self.some(idle) + list(kinds.values()):
             self.assertEqual(before[pid], after[pid])
             self.assertEqual(rows[pid].letter, before[pid].letter, rows[pid])
             seen.add(rows[pid].letter)
         self.assertEqual(seen, set('RSDTtZI'))
-        self.assertEqual(rows[int(kinds['threaded'])].threads, 3)
-        self.assertEqual(rows[int(kinds['vforked'])].ppid, int(kinds['vfork']))
+        self.assertEqual(rows[kinds['threaded']].threads, 3)
+        self.assertEqual(rows[kinds['vforked']].ppid, kinds['vfork'])
 
     def add_up(self, totals, rows, threads):
         """Check the totals line against the rows."""

@@ -58,8 +58,7 @@ class Lkm2(GuestTest):
 
     def test_users(self):
         """lists the processes with user memory: no kernel thread, no zombie"""
-        states = {kind: int(pid) for kind, pid in
-                  map(str.split, self.start('states').lines)}
+        states = self.states()
         report = self.report('lkm2', USERS)
         rows, _ = self.parsed(report.body)
         found = {row.pid for row in rows}
@@ -73,7 +72,7 @@ class Lkm2(GuestTest):
 
     def test_states(self):
         """shows name and state of those with memory, as /proc does"""
-        states = dict(map(str.split, self.start('states').lines))
+        states = self.states()
         del states['zombie']
         stats = self.guest.check(' '.join(
             ['cat', *(f'/proc/{pid}/stat' for pid in states.values())]))
@@ -82,10 +81,10 @@ class Lkm2(GuestTest):
             pid, name, letter = re.match(r'(\d+) \((.*)\) (.)', line).groups()
             row = rows[int(pid)]
             self.assertEqual((row.name, row.letter), (name, letter))
-        self.assertEqual({rows[int(pid)].letter for pid in states.values()},
+        self.assertEqual({rows[pid].letter for pid in states.values()},
                          set('RSTtDZ'))
         # The number as it has always been: a stopped one is TASK_STOPPED.
-        self.assertEqual(rows[int(states['stopped'])].number & 4, 4)
+        self.assertEqual(rows[states['stopped']].number & 4, 4)
 
     def test_heap(self):
         """HEAP is brk - start_brk, to the byte"""
@@ -150,10 +149,10 @@ class Lkm2(GuestTest):
 
     def test_anon(self):
         """ANON is what smaps_rollup counts, to the page"""
-        states = dict(map(str.split, self.start('states').lines))
-        pids = [int(states[kind]) for kind in
-                ('sleeping', 'stopped', 'traced', 'vfork', 'vforked',
-                 'leaderless', 'threaded')]
+        states = self.states()
+        pids = [states[kind] for kind in (
+            'sleeping', 'stopped', 'traced', 'vfork', 'vforked', 'leaderless',
+            'threaded')]
         pids += [self.start('memory', *what).pid for what in (
             ('anon=1000', 'shared=50'), ('threads=8', 'anon=100'),
             ('heap=1000000', 'threads=3', 'shared=7'))]

@@ -191,7 +191,7 @@ class Lkm3(GuestTest):
 
     def test_all(self):
         """all=1 lists each thread, the deepest stack first"""
-        states = dict(map(str.split, self.start('states').lines))
+        states = self.states()
         ps = 'ps -eL -o pid=,lwp='
         report = self.report('lkm3', ps, all=1)
         rows = [EACH.fullmatch(line) for line in report.body]
@@ -209,17 +209,17 @@ class Lkm3(GuestTest):
                           if row[4] != 'unknown'}, {size})
         rows = {int(row[2]): row for row in rows}
         for kind in 'sleeping', 'stopped', 'traced', 'vfork':
-            stack, row = self.stack(states[kind]), rows[int(states[kind])]
+            stack, row = self.stack(states[kind]), rows[states[kind]]
             self.assertEqual(row.group(3, 4, 5, 6), (
                 stack.name, stack.used, stack.free, stack.magic), kind)
-        self.assertEqual(rows[int(states['zombie'])].group(4, 5, 6),
+        self.assertEqual(rows[states['zombie']].group(4, 5, 6),
                          ('unknown',) * 3)
         line = self.insmod_fails('lkm3', errno.EINVAL, all=1, pid=1)
         self.assertIn('all=1: shows every task', line)
 
     def test_trace(self):
         """trace=1 shows the calls that /proc/PID/stack has, where it may"""
-        states = dict(map(str.split, self.start('states').lines))
+        states = self.states()
         for kind in 'sleeping', 'stopped', 'vfork', 'zombie', 'running':
             body = self.proc('lkm3', pid=states[kind], trace=1)
             while kind == 'running' and 'RUNNING' not in body[0]:

@@ -136,10 +136,11 @@ class Sizes(GuestTest):
                                            mounts, re.M)
             if kind in ('rootfs', 'tmpfs', 'devtmpfs')}
 
-    def states(self):
-        """{kind: pid} of processes that stand still."""
-        states = dict(map(str.split, self.start('states').lines))
-        return {kind: int(pid) for kind, pid in states.items()}
+    def cached_by_threads(self):
+        """Whether threads keep what they have not yet counted to themselves, as
+        they did before 6.2; since then processors do."""
+        release = self.guest.check('uname -r').split('.')
+        return tuple(map(int, release[:2])) < (6, 2)
 
     def with_file(self, pages):
         """A file whose pages are not shmem's, as all of the root's are."""
@@ -240,10 +241,9 @@ class Lkm5(Sizes):
         virt = {int(row[0]): row[4:6] for row in rows
                 if row and row[0].isdigit()}
         vsz = dict(map(str.split, ps.splitlines()))
-        release = self.guest.check('uname -r').split('.')
         for size in self.examine(pids):
             res = size.kb['rss']
-            if tuple(map(int, release[:2])) < (6, 2):
+            if self.cached_by_threads():
                 res = size.kb.get('estimate', res)
             self.assertEqual(virt[size.pid], [str(size.kb['vsz']), str(res)])
             self.assertEqual(int(vsz[str(size.pid)]), size.kb['vsz'])
@@ -331,13 +331,12 @@ class Four(Sizes):
             self.assertLessEqual(drift, self.bound(number + 1))
 
     def bound(self, threads):
-        """How many kB the estimate may be off, in three counters. Before 6.2
-        each thread keeps up to TASK_RSS_EVENTS_THRESH events to itself, then
-        each processor less than percpu_counter_batch."""
+        """How many kB the estimate may be off, in three counters: a thread
+        keeps up to TASK_RSS_EVENTS_THRESH events to itself, a processor less
+        than percpu_counter_batch."""
         cpus = len(self.guest.check('grep ^processor /proc/cpuinfo').splitlines())
-        release = self.guest.check('uname -r').split('.')
-        each = (64 * threads if tuple(map(int, release[:2])) < (6, 2)
-                else max(32, 2 * cpus) * cpus)
+        each = (64 * threads if self.cached_by_threads() else
+                max(32, 2 * cpus) * cpus)
         return 3 * each * self.page >> 10
 
 

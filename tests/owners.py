@@ -238,8 +238,7 @@ class Shared(Owners):
 
     def test_states(self):
         """finds a process after vfork, and one whose first thread has ended"""
-        kinds = {kind: int(pid) for kind, pid in
-                 map(str.split, self.start('states').lines)}
+        kinds = self.states()
         stack = next(each for each in self.mappings(kinds['vfork'])
                      if each.name == '[stack]')
         pid = kinds['leaderless']

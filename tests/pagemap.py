@@ -580,10 +580,8 @@ class Rest(Entries):
 
     def test_no_process(self):
         """ends with 1 when there is no such process, or it has no memory"""
-        zombie = next(pid for kind, pid in map(
-            str.split, self.start('states').lines) if kind == 'zombie')
         self.fails('exec ./pagemap 4000000', 1, 'no process has the id 4000000')
-        for pid in 2, zombie:
+        for pid in 2, self.states()['zombie']:
             for address in '', '0', '0 0x1000':
                 self.fails(f'exec ./pagemap {pid} {address}', 1,
                            f'process {pid} has no user memory')

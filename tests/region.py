@@ -739,19 +739,26 @@ class Moving(Region):
                 usleep 2000
             done''')
 
-    def test_reader_killed(self):
-        """lets a reader go who is killed, in the middle of a row"""
-        pid, start, end = self.sparse()
-        output = self.guest.check(f'''
+    def reader(self, pid, start, end):
+        """The shell's commands that load lkm4, and then can start a reader."""
+        return f'''
             trap '{RMMOD} lkm4' EXIT
             {INSMOD} {words('lkm4', log=0, vmas=0, pid=pid, address=hex(start),
                             length=end - start)} || exit
+            start_reader() {{
+                cat /proc/lkm4 >/run/part & reader=$!
+                until [ -e /proc/$reader/fd/3 ]; do :; done
+            }}'''
+
+    def test_reader_killed(self):
+        """lets a reader go who is killed, in the middle of a row"""
+        pid, start, end = self.sparse()
+        output = self.guest.check(self.reader(pid, start, end) + '''
             read -r begin _ </proc/uptime
             cat /proc/lkm4
             read -r end _ </proc/uptime
             for try in 1 2 3; do
-                cat /proc/lkm4 >/run/part & reader=$!
-                until [ -e /proc/$reader/fd/3 ]; do :; done
+                start_reader
                 read -r then _ </proc/uptime
                 kill -KILL $reader
                 wait $reader 2>/dev/null
@@ -774,13 +781,9 @@ class Moving(Region):
         """lets others have the mmap lock, many times in the middle of a row"""
         pid, start, end = self.sparse()
         # A 5 changes nothing that matters, but takes the lock for writing.
-        output = self.guest.check(f'''
-            trap '{RMMOD} lkm4' EXIT
-            {INSMOD} {words('lkm4', log=0, vmas=0, pid=pid, address=hex(start),
-                            length=end - start)} || exit
+        output = self.guest.check(self.reader(pid, start, end) + f'''
             exec 5>/proc/{pid}/clear_refs
-            cat /proc/lkm4 >/run/part & reader=$!
-            until [ -e /proc/$reader/fd/3 ]; do :; done
+            start_reader
             for i in $(seq 500); do
                 echo 5 >&5 || exit
             done

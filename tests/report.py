@@ -125,8 +125,7 @@ class Bad(GuestTest):
 
     def test_zombie(self):
         """refuses a zombie by its name, made safe, where memory is needed"""
-        states = dict(map(str.split, self.start('states').lines))
-        pid = states['zombie']
+        pid = self.states()['zombie']
         self.refused([('lkm4', {'pid': pid, 'address': 0}, errno.EINVAL,
                        f'pid={pid}: states {NO_MEMORY}'),
                       ('lkm5', {'pid': pid}, errno.EINVAL,

@@ -352,6 +352,11 @@ class GuestTest(unittest.TestCase):
             self.addCleanup(self._kill, pid)
         return Process(int(pid), lines)
 
+    def states(self):
+        """{kind: pid} of processes that stand still."""
+        states = dict(map(str.split, self.start('states').lines))
+        return {kind: int(pid) for kind, pid in states.items()}
+
     def _kill(self, pid):
         if self.guest.running:
             self.guest.check(f'fixtures/held end {pid}')

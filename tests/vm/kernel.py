@@ -56,7 +56,6 @@ SHARED_PACKAGE = re.compile(r'^linux-kbuild-|-common(-rt)?$')
 Source = collections.namedtuple(
     'Source', 'name tier arch flavour pages guests suites why usual',
     defaults=[()])
-NO_BRACKETS = str.maketrans('', '', '()')
 KERNELS = Path(__file__).with_name('kernels')
 
 # What kbuild's tools of a newer release are linked with.
@@ -247,7 +246,7 @@ def listed():
             if line and not line.startswith('#'))
     sources_of = (Source(*row) for row in rows)
     return {source.name: source._replace(
-        guests=tuple(source.guests.translate(NO_BRACKETS).split(',')),
+        guests=tuple(name.strip('()') for name in source.guests.split(',')),
         usual=tuple(name for name in source.guests.split(',') if name[0] != '('),
         suites=tuple(source.suites.split(','))) for source in sources_of}
 
