@@ -14,8 +14,8 @@ from pathlib import Path
 import re
 import struct
 
-from suite import (DMESG, INSMOD, KERN_ERR, RMMOD, SWAP_ON, UNSAMPLED, GuestTest,
-                   module_lines)
+from suite import (DMESG, INSMOD, KERN_ERR, RESERVE, RMMOD, SWAP_ON, UNSAMPLED,
+                   GuestTest, module_lines)
 
 SECRET = 16
 LEVELS = ('PGD', 'P4D', 'PUD', 'PMD', 'PTE')
@@ -157,9 +157,8 @@ class Lkm4(GuestTest):
         """One fixture for all tests of a guest: huge pages are slow to make."""
         if getattr(self.guest, 'pages_of_boot', None) != self.guest.boots:
             self.guest.pages_of_boot = self.guest.boots
-            self.reserve()
             self.guest.check('mkdir -p /ram && mount -t ramfs ramfs /ram')
-            self.guest.check(SWAP_ON + UNSAMPLED)
+            self.guest.check(RESERVE + SWAP_ON + UNSAMPLED)
             self.guest.fixture = self.start('pages', '/ram', keep=True)
             self.guest.pages = self.parse(self.guest.fixture.lines)
             self.guest.walks = self.walk(self.guest.pages.values())

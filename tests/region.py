@@ -14,8 +14,8 @@ import itertools
 import re
 import secrets
 
-from suite import (DMESG, FIRST, INSMOD, KERN_ERR, RMMOD, SWAP_OFF, SWAP_ON,
-                   GuestTest, module_lines, words)
+from suite import (DMESG, FIRST, INSMOD, KERN_ERR, RESERVE, RMMOD, SWAP_OFF,
+                   SWAP_ON, UNRESERVE, GuestTest, module_lines, words)
 
 ROW = re.compile(r'VA ([0-9a-f]+)-([0-9a-f]+) (?:PA ([0-9a-f]+) \| (\d+) x '
                  r'(\d+) ([kMG])B \| ([r-][w-][x-])((?: \| [^|]+)*)|\| (.+))')
@@ -144,13 +144,6 @@ class Facts(GuestTest):
         return [text for _, text in lines]
 
 
-# Gives back what GuestTest.reserve() took.
-UNRESERVE = '''
-for size in /sys/kernel/mm/hugepages/*; do
-    [ $size = ${size%-1048576kB} ] || continue
-    echo 0 >$size/nr_hugepages
-done'''
-
 
 class PageKinds(Facts):
     """Pages of every kind, in one stopped process for all tests of a class."""
@@ -165,9 +158,8 @@ class PageKinds(Facts):
         """The fixture: huge pages are slow to make."""
         kind = type(self)
         if kind.boots != self.guest.boots:
-            self.guest.check(f'{SWAP_ON}mkdir -p /ram && '
+            self.guest.check(f'{SWAP_ON}{RESERVE}mkdir -p /ram && '
                              'mount -t ramfs ramfs /ram')
-            self.reserve()
             kind.fixture = self.start('pages', '/ram', keep=True)
             kind.boots = self.guest.boots
         self.pages = self.parse(self.fixture.lines)
@@ -490,7 +482,6 @@ class Rows(Region):
     def test_runs(self):
         """shows runs of small pages, of a few mappings and kinds, line by line"""
         self.reserve()
-        self.addCleanup(self.guest.check, UNRESERVE)
         pid = self.start('memory', 'heap=100000', 'anon=200', 'shared=1500',
                          'reserved=5000', 'hole=70', 'huge=2', 'vmas=20',
                          'split=4', 'beside=9', 'file=/lkm/fixtures/pages').pid

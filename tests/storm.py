@@ -24,7 +24,7 @@ KPF_HUGE, KPF_THP = 17, 22
 # changing. A storm goes on for longer where it takes longer; the kernel finds out
 # by itself, after two to four minutes, that somebody waits for ever.
 Scale = collections.namedtuple('Scale', 'seconds translations walks times')
-LONG, SHORT = Scale(60, 100000, 5000, 30), Scale(10, 16000, 300, 3)
+LONG, SHORT = Scale(60, 100000, 5000, 30), Scale(10, 16000, 100, 3)
 PATIENCE = 300
 
 Page = collections.namedtuple('Page', 'kind address secret')
@@ -32,18 +32,28 @@ Page = collections.namedtuple('Page', 'kind address secret')
 # Locked pages stay for everybody but compaction, unless it is told so. khugepaged
 # sleeps for seconds, gets no turn when there is a crowd, and passes over files.
 PREPARE = '''
-    echo 0 >/proc/sys/vm/compact_unevictable_allowed
-    echo 3 >/sys/kernel/mm/hugepages/hugepages-{kb}kB/nr_hugepages
+    set_to() {{
+        echo "echo $(sed 's/.*\\[\\(.*\\)].*/\\1/' $2) >$2" >>/run/calm
+        echo $1 >$2
+    }}
+    set_to 0 /proc/sys/vm/compact_unevictable_allowed
+    set_to 3 /sys/kernel/mm/hugepages/hugepages-{kb}kB/nr_hugepages
     modprobe zram
     echo 256M >/sys/block/zram0/disksize
     mkswap /dev/zram0 && swapon /dev/zram0 || exit
     cd /sys/kernel/mm/transparent_hugepage || exit 0
-    echo always >enabled
-    echo always >shmem_enabled
-    echo 10 >khugepaged/scan_sleep_millisecs
-    echo 10 >khugepaged/alloc_sleep_millisecs
-    echo 4096 >khugepaged/pages_to_scan
+    set_to always enabled
+    set_to always shmem_enabled
+    set_to 10 khugepaged/scan_sleep_millisecs
+    set_to 10 khugepaged/alloc_sleep_millisecs
+    set_to 4096 khugepaged/pages_to_scan
+    echo "renice -n 19 -p $(pgrep khugepaged)" >>/run/calm
     renice -n 0 -p $(pgrep khugepaged)'''
+CALM = '''
+    swapoff /dev/zram0 && rmmod zram || exit
+    cd /sys/kernel/mm/transparent_hugepage
+    . /run/calm
+    rm /run/calm'''
 
 # What the kernel itself counts of what the storm is to bring about.
 EVENTS = {'thp_collapse_alloc', 'thp_split_pmd', 'pswpout', 'pswpin'}
@@ -88,6 +98,7 @@ class Storm(GuestTest):
     def prepare(self):
         """Have swap, an eager kernel, and pages of hugetlb; how many of these."""
         self.guest.check(PREPARE.format(kb=self.tables.span('PMD') >> 10))
+        self.addCleanup(self.guest.check, CALM)
         free = self.free_hugetlb()
         self.assertEqual(free, 3)
         return free

@@ -72,6 +72,22 @@ swapoff /dev/zram0
 '''
 SWAP_OFF = 'swapoff /dev/zram1 && rmmod zram'
 
+# Two pages of hugetlb of each size but 1 GB, which only the kernel's command line
+# can get for sure.
+RESERVE = '''
+for size in /sys/kernel/mm/hugepages/*; do
+    [ $size = ${size%-1048576kB} ] || continue
+    echo 2 >$size/nr_hugepages
+    [ $(cat $size/free_hugepages) = 2 ] || exit
+done
+'''
+UNRESERVE = '''
+for size in /sys/kernel/mm/hugepages/*; do
+    [ $size = ${size%-1048576kB} ] || continue
+    echo 0 >$size/nr_hugepages
+done
+'''
+
 # Newer kernels sample which memory is in use, and lock a page for so long: a huge
 # one with small entries is found locked at each tenth look.
 UNSAMPLED = '''
@@ -230,14 +246,9 @@ class GuestTest(unittest.TestCase):
         return absent if self.tables.end > 1 << 50 else absent | {'high'}
 
     def reserve(self):
-        """Have two pages of hugetlb of each size but 1 GB, which only the
-        kernel's command line can get for sure."""
-        self.guest.check('''
-            for size in /sys/kernel/mm/hugepages/*; do
-                [ $size = ${size%-1048576kB} ] || continue
-                echo 2 >$size/nr_hugepages
-                [ $(cat $size/free_hugepages) = 2 ] || exit
-            done''')
+        """Pages of hugetlb, until the test ends."""
+        self.guest.check(RESERVE)
+        self.addCleanup(self.guest.check, UNRESERVE)
 
     def swap_on(self):
         """Swap, until the test ends."""
