@@ -168,9 +168,10 @@ class Lkm2(GuestTest):
 
     def test_resident(self):
         """RESIDENT is what smaps counts of the heap, to the page"""
-        # An untouched one, one that is there whole, and small ones.
+        # An untouched one, one that is there whole, one that ends in the middle
+        # of a page, and a small one.
         pids = [self.heap(size, f'touched={pages}').pid for size, pages in (
-            (100 << 20, 0), (0, 1000), (5 << 20, 33), (0, 0))]
+            (100 << 20, 0), (0, 1000), ((5 << 20) + 99, 33), (0, 0))]
         pids.append(self.start('states').pid)
         truth = self.guest.check('\n'.join(
             f"sed -n '/\\[heap\\]/,/^Rss/s/^Rss: //p' /proc/{pid}/smaps"

@@ -261,15 +261,18 @@ class Lkm5(Sizes):
         self.swap_on()
         self.guest.check('mkdir -p /run/pages')
         rows = [line.split() for line in self.start('pages', '/run/pages').lines]
-        # What an error of memory has taken away smaps counts still.
-        pid, = {int(pid) for kind, pid, *_ in rows if kind == 'cow-child'}
-        size, = self.examine([pid])
-        self.assertEqual(size.kb['walked'], size.kb['rss'])
-        self.assertEqual(sum(size.each), size.kb['rss'])
+        pids = {kind: int(pid) for kind, pid, *_ in rows}
+        parent, child = pids['zero'], pids['cow-child']
+        sizes = {size.pid: size for size in self.examine([parent, child])}
+        for size in sizes.values():
+            self.assertEqual(size.kb['walked'], size.kb['rss'])
+            self.assertEqual(sum(size.each), size.kb['rss'])
+        # Only the child's: smaps counts what an error of memory has taken away.
         smaps = [int(kb) for kb in
-                 re.findall(r'^Rss: +(\d+)', size.truth.smaps, re.M)]
+                 re.findall(r'^Rss: +(\d+)', sizes[child].truth.smaps, re.M)]
         # On older kernels smaps leaves out huge pages without any rights.
-        for (_, _, rights), kb, rss in zip(size.maps, size.each, smaps):
+        for (_, _, rights), kb, rss in zip(sizes[child].maps,
+                                           sizes[child].each, smaps):
             if rights[:3] != '---':
                 self.assertEqual(kb, rss)
 
