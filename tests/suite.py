@@ -88,6 +88,15 @@ for size in /sys/kernel/mm/hugepages/*; do
 done
 '''
 
+# How many of something the kernel has: in a cache that was shrunk none lies ready.
+OBJECTS = '''
+objects() {
+    echo 1 >/sys/kernel/slab/$1/shrink
+    read -r number _ </sys/kernel/slab/$1/objects
+    echo $number
+}
+'''
+
 # Newer kernels sample which memory is in use, and lock a page for so long: a huge
 # one with small entries is found locked at each tenth look.
 UNSAMPLED = '''
