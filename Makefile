@@ -13,7 +13,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all bench figures lint shell help
+.PHONY: all modules clean install uninstall demo test test-all test-debug bench figures lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -39,6 +39,9 @@ test: ## prove them right, in guests (T=lkm4: one file; K=7.3-arm64, K=newest: o
 
 test-all: ## the same on every kernel in tests/vm/kernels, for the table in the README
 	@tests/vm/setup && tests/run --kernel=all --readme
+
+test-debug: ## the tests on a kernel that looks for wrong use of memory and locks; it is built first
+	@tests/vm/setup && tests/run --kernel=newest-kasan $(T)
 
 bench: ## measure lkm4 and pagemap beside their peers, in one guest (K=: another kernel)
 	@tests/vm/setup && tests/bench $(K:%=--kernel=%)
@@ -70,4 +73,4 @@ uninstall: ## remove what install put there
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
 		while IFS="$$(printf '\t')" read -r verb text; do \
-			printf '  make %-10s %s\n' "$$verb" "$$text"; done
+			printf '  make %-11s %s\n' "$$verb" "$$text"; done

@@ -209,6 +209,7 @@ class GuestTest(unittest.TestCase):
     cpus = 1                            # more only where it matters
     slow = False                        # to be started before the others
     append = ''                         # for the kernel's command line
+    needs = ()                          # what the kernel is to be built with
 
     guest = None
     log = None
@@ -263,6 +264,18 @@ class GuestTest(unittest.TestCase):
         """Swap, until the test ends."""
         self.guest.check(SWAP_ON)
         self.addCleanup(self.guest.check, SWAP_OFF)
+
+    def leaks(self):
+        """What memory nothing points to any more, on a kernel that looks: a
+        description of each piece. It takes two looks, and a piece has to be
+        five seconds old."""
+        output = self.guest.check('''
+            cd /sys/kernel/debug || exit
+            sleep 6
+            echo scan >kmemleak
+            echo scan >kmemleak
+            cat kmemleak''')
+        return re.findall(r'^unreferenced object (?:.*\n)(?:  .*\n)*', output, re.M)
 
     # --- comparisons that compare something ---
 

@@ -14,10 +14,12 @@ import subprocess
 import sys
 
 from cache import announce, cache, locked
+from linux import FLAVOURS
 from machines import HOST
 
 TREE = Path(__file__).resolve().parents[2]
-SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.c')
+SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.c',
+           'tests/planted/*')
 HELPERS = ('pagemap', 'lazy_allocation')
 # All warnings that kbuild has: one is a failure. And no type information: that
 # would take pahole, and the guest has no use for it.
@@ -40,8 +42,8 @@ class Build:
 
     @property
     def modules(self):
-        """The suite's modules."""
-        return sorted(self.path.glob('*.ko'))
+        """The suite's modules, and that with bugs where one was built."""
+        return sorted([*self.path.glob('*.ko'), *self.path.glob('planted/*.ko')])
 
     @property
     def programs(self):
@@ -75,7 +77,7 @@ def copy_sources(copy):
         if not old or (old.st_mtime_ns, old.st_size) != (new.st_mtime_ns,
                                                          new.st_size):
             shutil.copy2(path, target)
-    for path in [*copy.glob('*.[ch]'), *copy.glob('fixtures/*.c')]:
+    for path in [*copy.glob('*.[ch]'), *copy.glob('*/*.c')]:
         if path not in wanted and not path.name.endswith('.mod.c'):
             forget(path)
 
@@ -122,7 +124,8 @@ def compile_fixtures(copy, gcc):
 
 def fingerprint(kernel):
     """What a build depends on; kbuild takes a second to find that out."""
-    facts = [str(kernel.path)]
+    made = (kernel.build / 'Module.symvers').stat().st_mtime_ns
+    facts = [f'{kernel.path} {made}']
     for name, path in sorted(sources().items()):
         status = path.stat()
         facts.append(f'{name} {status.st_mtime_ns} {status.st_size}')
@@ -150,6 +153,9 @@ def make_all(kernel, copy):
         copy_sources(copy)
         run(['make', '--no-print-directory',
              f'-j{len(os.sched_getaffinity(0))}', *variables(kernel)], copy)
+        if kernel.flavour in FLAVOURS:
+            run(['make', '--no-print-directory', *variables(kernel), '-C',
+                 str(kernel.build), f'M={copy}/planted'], copy)
         compile_fixtures(copy, compiler(kernel))
     except BuildError:
         shutil.rmtree(copy)

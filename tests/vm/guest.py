@@ -33,6 +33,9 @@ APPEND = ('loglevel=5 oops=panic panic=-1 panic_on_warn=1 '
           'softlockup_panic=1 hung_task_panic=1 printk.devkmsg=on '
           'vsyscall=xonly')
 
+# With what a kernel begins to tell of a bug.
+SPLAT = re.compile(r'BUG: |WARNING: |UBSAN: |Oops: |refcount_t: ')
+
 Result = collections.namedtuple('Result', 'status output')
 
 
@@ -132,12 +135,12 @@ class Guest:
                             'are run in it')
         self.boots += 1
         try:
-            self.start(BOOT_SECONDS)
+            self.start(BOOT_SECONDS * self.kernel.patience)
         except GuestDied as error:
             if self.ended:
                 raise
             announce(f'{self.kernel.name}: booting it again, for {error}')
-            self.start(BOOT_SECONDS)
+            self.start(BOOT_SECONDS * self.kernel.patience)
 
     def start(self, limit):
         """Start QEMU, and wait so many seconds for the guest to be ready."""
@@ -167,6 +170,11 @@ class Guest:
                 '-device', 'virtserialport,chardev=agent,name=agent',
                 '-chardev', f'socket,id=monitor,fd={monitor}',
                 '-mon', 'chardev=monitor,mode=control']
+
+    def give_up(self):
+        """Stop after a death that was meant to be: it does not count."""
+        self.stop()
+        self.boots -= 1
 
     def end(self):
         """Stop, for good."""
@@ -202,9 +210,12 @@ class Guest:
 
     def _died(self, why):
         """The exception for a guest that cannot go on; it is ended."""
-        tail = '\n'.join(self.console_tail()) or '(nothing)'
+        tail = self.console_tail()
+        first = [line for line in self.console_tail(1000) if SPLAT.search(line)][:1]
+        lines = [*(line for line in first if line not in tail), *tail]
         self.stop()
-        return GuestDied(f'the guest {why}; its last console lines:\n{tail}')
+        return GuestDied(f'the guest {why}; its last console lines:\n'
+                         + ('\n'.join(lines) or '(nothing)'))
 
     # --- commands ---
 
@@ -218,7 +229,7 @@ class Guest:
             raise GuestDied('the guest has ended before')
         token = secrets.token_hex(8).encode()
         request = command.encode() + b'\n'
-        timeout *= self.kernel.machine.patience
+        timeout *= self.kernel.patience
         try:
             self.agent.settimeout(timeout)
             self.agent.sendall(b'%s %d\n%s' % (token, len(request), request))

@@ -29,6 +29,7 @@ import time
 
 from apt import Apt, Unobtainable, apt_failed, unpack
 from cache import announce, cache, locked, write_atomically
+from linux import FLAVOURS, build_linux, is_current
 from machines import HOST, MACHINES
 
 DAY = 24 * 3600
@@ -70,6 +71,7 @@ class Kernel:
         self.release = self.path.name
         self.name = source.name
         self.arch = source.arch
+        self.flavour = source.flavour
         self.guests = source.guests
         self.usual = source.usual or source.guests
         self.build = self.path / 'build'
@@ -82,14 +84,21 @@ class Kernel:
 
     def knows(self, header, name):
         """Whether a header of its for user space has a name."""
-        path = next(self.path.glob('usr/src/linux-headers-*-common*/include/'
-                                   f'uapi/{header}'))
+        trees = (*self.path.glob('usr/src/linux-headers-*-common*'),
+                 self.path / 'source')
+        path = trees[0] / 'include/uapi' / header
         return re.search(rf'\b{name}\b', path.read_text()) is not None
 
     def exports(self, name):
         """Whether it has a symbol for modules."""
         text = (self.build / 'Module.symvers').read_text()
         return re.search(rf'\t{name}\t', text) is not None
+
+    @property
+    def patience(self):
+        """How many times as long as others' its commands may take."""
+        debug = 4 if self.flavour in FLAVOURS else 1
+        return debug * self.machine.patience
 
     @property
     def machine(self):
@@ -281,6 +290,13 @@ def release_of(packages):
 
 
 def fetch(source):
+    """Find the newest kernel of a source, and have it in the cache."""
+    if source.flavour in FLAVOURS:
+        return Kernel(build_linux(source, keep_guest_modules), source)
+    return fetch_packages(source)
+
+
+def fetch_packages(source):
     """Find, download and unpack the newest kernel of a source."""
     announce(f'{source.name}: looking for it in the package lists')
     apt = Apt(source.suites, source.arch)
@@ -314,6 +330,8 @@ def remembered(note, source):
     if not note.is_file():
         return None
     path = note.parent / note.read_text().strip()
+    if source.flavour in FLAVOURS and not is_current(path, source.flavour):
+        return None
     return Kernel(path, source) if path.is_dir() else None
 
 
@@ -323,7 +341,8 @@ def kernel(name='stock'):
     source = source_of(name)
     note = cache('kernels') / '-'.join(
         ['newest', *source.suites, source.flavour])
-    with locked('kernels'):
+    # Building one takes minutes, in which nobody else need wait.
+    with locked(note.name if source.flavour in FLAVOURS else 'kernels'):
         found = remembered(note, source)
         if found and time.time() - note.stat().st_mtime < LOOK_AGAIN_AFTER:
             return found

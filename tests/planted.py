@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A debug kernel, and what the tests make of what it says, finds bugs that are
+planted in a module (tests/planted/planted.c): each in a guest of its own, since
+the first one that lockdep sees is its last."""
+
+from guest import GuestDied
+from suite import FIRST, INSMOD, OBJECTS, RMMOD, GuestTest
+
+ROUNDS = 20
+
+
+class Planted(GuestTest):
+    """One bug a test; `none` shows that it is the bug that is seen."""
+
+    paging = FIRST
+    append = 'kmemleak=on'
+    needs = ('KASAN', 'PROVE_LOCKING', 'DEBUG_KMEMLEAK')
+
+    def plant(self, bug, pid=0, then=':'):
+        """Have a bug happen; what was found, as a test would be told."""
+        try:
+            status, output = self.guest.run(f'''
+                {INSMOD} planted.ko bug={bug} pid={pid} && {RMMOD} planted &&
+                {then}''')
+            self.assertEqual((status, output), (0, ''))
+            self.compared(1)
+            return '\n'.join(self.log.complaints() + self.leaks())
+        except GuestDied as death:
+            self.compared(1)
+            return str(death)
+        finally:
+            self.addCleanup(self.guest.give_up)
+
+    def seen(self, bug, words, **parameters):
+        """Fail when a bug is not found for what it is."""
+        self.assertRegex(self.plant(bug, **parameters), words)
+
+    def test_none(self):
+        """finds nothing where there is nothing"""
+        self.assertEqual(self.plant('none'), '')
+
+    def test_use_after_free(self):
+        """finds a use after free"""
+        self.seen('use_after_free', 'KASAN: .*use-after-free')
+
+    def test_beyond_the_end(self):
+        """finds a byte read beyond the end"""
+        self.seen('beyond_the_end', 'KASAN: .*out-of-bounds')
+
+    def test_sleep_under_rcu(self):
+        """finds the mmap lock taken under RCU"""
+        self.seen('sleep_under_rcu', 'sleeping function called from invalid')
+
+    def test_no_rcu(self):
+        """finds a pointer of RCU's read without its lock"""
+        self.seen('no_rcu', 'suspicious RCU usage')
+
+    def test_lock_order(self):
+        """finds two locks taken in both orders"""
+        self.seen('lock_order', 'possible circular locking dependency')
+
+    def test_lock_kept(self):
+        """finds the mmap lock kept when the report is made"""
+        self.seen('lock_kept', 'lock held when returning to user space')
+
+    def test_leaked_memory(self):
+        """finds memory that is never given back"""
+        self.seen('leaked_memory', r'unreferenced object .*size 64')
+
+    def test_leaked_task(self):
+        """finds a reference to a task that is never given back"""
+        self.assertLess(self.tasks_left('none'), ROUNDS // 2)
+        self.assertGreaterEqual(self.tasks_left('leaked_task'), ROUNDS)
+        self.compared(1)
+        self.addCleanup(self.guest.give_up)
+
+    def tasks_left(self, bug):
+        """By how many the tasks grow that the kernel has, in so many rounds."""
+        before, after = self.guest.check(f'''
+            {OBJECTS}
+            objects task_struct
+            for i in $(seq {ROUNDS}); do
+                pid=$(fixtures/held start fixtures/states | head -n 1)
+                {INSMOD} planted.ko bug={bug} pid=$pid && {RMMOD} planted || exit
+                fixtures/held end $pid
+            done
+            objects task_struct''', timeout=100).split()
+        return int(after) - int(before)
+
+    def test_one_put_too_many(self):
+        """finds a reference given back twice"""
+        pid = self.start('memory', keep=True).pid
+        self.seen('one_put_too_many', 'refcount_t: |KASAN: ', pid=pid,
+                  then=f'fixtures/held end {pid} && ps -e >/dev/null')
+
+    def test_wide_shift(self):
+        """finds a shift by more bits than there are"""
+        self.seen('wide_shift', 'UBSAN: shift-out-of-bounds')
