@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 
-from apt import Apt, Unobtainable, apt_failed
+from apt import Apt, Unobtainable, apt_failed, unpack
 from cache import announce, cache
 
 KCONFIG = Path(__file__).with_name('kconfig')
@@ -23,10 +23,6 @@ FLAVOURS = {'kasan': ('guest', 'pages', 'checks', 'kasan')}
 # What building a kernel takes that building modules does not.
 PACKAGES = ('bc', 'bison', 'ccache', 'flex', 'libelf-dev', 'libssl-dev', 'lz4')
 OPTION = re.compile(r'^CONFIG_(\w+)=(.*)', re.M)
-
-
-class BadConfig(Unobtainable):
-    """A kernel would lack what it is built for."""
 
 
 def read_options(*fragments):
@@ -74,18 +70,11 @@ class Linux:
         tree = cache('linux') / deb.name.split('_')[1]
         if not tree.is_dir():
             with tempfile.TemporaryDirectory(dir=tree.parent) as work:
-                unpack_source(deb, work)
-                next(Path(work).iterdir()).rename(tree)
+                unpack(deb, work, '*/linux-source-*.tar.xz')
+                archive, = Path(work).glob('usr/src/*.tar.xz')
+                subprocess.run(['tar', '-xJf', archive, '-C', work], check=True)
+                next(Path(work).glob('linux-source-*')).rename(tree)
         return tree
-
-
-def unpack_source(deb, where):
-    """Unpack the archive that is in the package."""
-    subprocess.run(
-        ['sh', '-c', '''
-            dpkg-deb --fsys-tarfile "$1" |
-            tar -xO --wildcards '*/linux-source-*.tar.xz' |
-            tar -xJ -C "$2"''', 'sh', str(deb), str(where)], check=True)
 
 
 def recipe(flavour):
@@ -115,7 +104,6 @@ def make(tree, build, *what):
     if done.returncode:
         said = log.read_text().splitlines()
         raise Unobtainable('\n'.join(['the kernel does not build', *said[-20:]]))
-    return log
 
 
 def configure(tree, build, flavour):
@@ -127,7 +115,7 @@ def configure(tree, build, flavour):
     make(tree, build, f'KCONFIG_ALLCONFIG={asked}', 'allnoconfig')
     wrong = compare(options, (build / '.config').read_text())
     if wrong:
-        raise BadConfig(f'the kernel would not be as it was asked for: {wrong}')
+        raise Unobtainable(f'the kernel would not be as it was asked for: {wrong}')
 
 
 def build_linux(source, keep_modules):
