@@ -78,13 +78,14 @@ class Planted(GuestTest):
         """By how many the tasks grow that the kernel has, in so many rounds."""
         before, after = self.guest.check(f'''
             {OBJECTS}
-            objects task_struct
+            tasks=$(objects task_struct)
             for i in $(seq {ROUNDS}); do
                 pid=$(fixtures/held start fixtures/states | head -n 1)
                 {INSMOD} planted.ko bug={bug} pid=$pid && {RMMOD} planted || exit
                 fixtures/held end $pid
             done
-            objects task_struct''', timeout=100).split()
+            echo $tasks $(objects task_struct $((tasks + {ROUNDS // 2})))''',
+            timeout=100).split()
         return int(after) - int(before)
 
     def test_one_put_too_many(self):
