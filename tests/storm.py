@@ -91,6 +91,8 @@ class Storm(GuestTest):
         self.assert_stayed(process.pid, pages, frames)
         self.assert_stormed(done, grown)
         self.assert_asked(asked)
+        self.did('translations in the storm',
+                 asked['stable'] + asked['stormy'] + asked['decided'])
         self.guest.check(f'fixtures/held end {process.pid}')
         # All of it was given back: nobody still holds the address space.
         self.assertEqual(self.free_hugetlb(), free)

@@ -221,10 +221,12 @@ class GuestTest(unittest.TestCase):
     guest = None
     log = None
     comparisons = 0
+    figures = {}
 
     def run(self, result=None):
         """Run in a living guest, and look at what the test left behind."""
         self.comparisons = 0
+        self.figures = {}
         if not self.guest.running:
             self.guest.boot()
             self.log.begin()
@@ -299,6 +301,11 @@ class GuestTest(unittest.TestCase):
             self.fail('there are no rows to compare')
         return rows
 
+    def did(self, what, times):
+        """How often a test did what people want to know the number of: it is
+        added up over all tests of a kernel."""
+        self.figures[what] = self.figures.get(what, 0) + times
+
     # --- modules ---
 
     def report(self, module, around=':', **parameters):
@@ -316,6 +323,7 @@ class GuestTest(unittest.TestCase):
         if status:
             self.fail(f'{words(module, **parameters)}: {output}')
         before, after, log = output.split(f'{mark}\n', 2)
+        self.did('reports', 1)
         if log.count(mark) != 2:
             self.fail('the report drove its own beginning out of the log')
         _, loaded, removed = log.split(mark)
@@ -341,6 +349,7 @@ class GuestTest(unittest.TestCase):
             {RMMOD} {module} && exit $status''')
         if status:
             self.fail(f'{words(module, **parameters)}: {output}')
+        self.did('reports', 2)
         return self.some(output.splitlines())
 
     def insmod_fails(self, module, error, **parameters):

@@ -6,17 +6,21 @@ import sys
 
 from kernel import listed
 
-Outcome = collections.namedtuple('Outcome', 'title status detail')
+# figures: {what a test did: how often}, when it passed.
+Outcome = collections.namedtuple('Outcome', 'title status detail figures',
+                                 defaults=({},))
 STATUSES = ('passed', 'failed', 'skipped')
 HEAD = '/'.join(STATUSES)
 TREE = 'tree'       # stands for a kernel where none is looked at
 
 
 class Tap:
-    """Prints outcomes as TAP, and counts them by kernel and test file."""
+    """Prints outcomes as TAP, counts them by kernel and test file, and adds up
+    their figures by kernel."""
 
     def __init__(self):
         self.counts = collections.defaultdict(collections.Counter)
+        self.figures = collections.defaultdict(collections.Counter)
 
     def total(self, kernel=None):
         """The counts of a kernel, or of all."""
@@ -26,6 +30,7 @@ class Tap:
     def show(self, kernel, name, outcome, where=''):
         """Print one outcome with its number."""
         self.counts[kernel, name][outcome.status] += 1
+        self.figures[kernel].update(outcome.figures)
         word = 'not ok' if outcome.status == 'failed' else 'ok'
         place = ' '.join(filter(None, (kernel, where, name)))
         line = f'{word} {sum(self.total().values())} - {place}: {outcome.title}'
@@ -42,6 +47,8 @@ class Tap:
         total = self.total()
         print(f'1..{sum(total.values())}')
         print('\n'.join(f'# {line}' for line in self.table()))
+        if any(self.figures.values()):
+            print('\n'.join(f'# {line}' for line in self.figures_table()))
         print(in_words(total), flush=True)
         return bool(total['passed']) and not total['failed']
 
@@ -50,15 +57,25 @@ class Tap:
         names = sorted({name for _, name in self.counts})
         return markdown([[HEAD, *names], *self.rows(names)])
 
-    def rows(self, names):
-        """A row for each kernel, in the order of their list: its name, and a
-        cell for each test file."""
+    def figures_table(self):
+        """What was done by kernels, as lines of Markdown."""
+        kernels = [name for name in self.kernels() if self.figures[name]]
+        names = sorted(set().union(*self.figures.values()))
+        return markdown([['', *kernels]] +
+                        [[name, *(str(self.figures[kernel].get(name, '-'))
+                                  for kernel in kernels)] for name in names])
+
+    def kernels(self):
+        """The kernels that something was run on, in the order of their list."""
         order = {name: i for i, name in enumerate([TREE, 'stock', *listed()])}
-        kernels = sorted({kernel for kernel, _ in self.counts},
-                         key=lambda name: order.get(name, -1))
+        return sorted({kernel for kernel, _ in self.counts},
+                      key=lambda name: order.get(name, -1))
+
+    def rows(self, names):
+        """A row for each kernel: its name, and a cell for each test file."""
         return [[kernel] + [cell(self.counts.get((kernel, name)))
                             for name in names]
-                for kernel in kernels]
+                for kernel in self.kernels()]
 
     def brief_table(self):
         """The same with one row for all kernels whose cells are the same, and
