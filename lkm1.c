@@ -80,20 +80,19 @@ static size_t copy_tasks(struct facts *facts, void *rows, size_t room)
 	struct pid_namespace *ns = task_active_pid_ns(current);
 	struct task_struct *process, *thread;
 	struct row *list = rows, beyond;
-	size_t n = 0;
+	size_t n = 0, before;
 
 	facts->processes = 0;
 	rcu_read_lock();
 	for_each_process(process) {
-		if (task_tgid_nr_ns(process, ns))
-			facts->processes++;
-		/* Not its first thread: for a moment of exec() that is another. */
-		if (!facts->each_thread) {
+		before = n;
+		if (facts->each_thread)
+			for_each_thread(process, thread)
+				n += copy_task(n < room ? &list[n] : &beyond, thread, ns);
+		else	/* not its first thread: for a moment of exec() that is another */
 			n += copy_task(n < room ? &list[n] : &beyond, process, ns);
-			continue;
-		}
-		for_each_thread(process, thread)
-			n += copy_task(n < room ? &list[n] : &beyond, thread, ns);
+		/* One that has just lost its pid has no line. */
+		facts->processes += n > before;
 	}
 	rcu_read_unlock();
 	return n;
