@@ -359,8 +359,8 @@ static inline struct task_struct *find_task(pid_t pid)
  * A process whose first thread has ended lives on in the others, so the mm is
  * taken from whichever thread still has it.
  *
- * Return: the mm, to be given back by mmput() (which may sleep); NULL: it has
- * none.
+ * Return: the mm, to be given back by mmput(), never under RCU or a lock: the last
+ * one sleeps; NULL: it has none.
  */
 static inline struct mm_struct *get_process_mm(struct task_struct *task)
 {
