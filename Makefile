@@ -7,13 +7,15 @@ PREFIX ?= /usr/local
 MODULES := lkm1 lkm2 lkm3 lkm4 lkm5
 HELPERS := pagemap lazy_allocation
 VERSION := 0.1
+# On which kernels it storms for long.
+STORMS := 6.1,newest-kasan
 # The release that KDIR is of: where its modules are installed.
 RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
 
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug bench figures lint shell help
+.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all storms bench figures lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -42,6 +44,12 @@ test-all: ## the same on every kernel in tests/vm/kernels, for the table in the 
 
 test-debug: ## the tests on a kernel that looks for wrong use of memory and locks; it is built first
 	@tests/vm/setup && tests/run --kernel=newest-kasan $(T)
+
+test-debug-all: ## the same on all such kernels, with storms of a minute, for docs/reliability.md
+	@tests/vm/setup && tests/run --long --reliability --kernel=debug,6.1,newest
+
+storms: ## all five report while processes come and go, for a minute and more (K=: on another kernel)
+	@tests/vm/setup && tests/run --long --kernel=$(or $(K),$(STORMS)) storm
 
 bench: ## measure lkm4 and pagemap beside their peers, in one guest (K=: another kernel)
 	@tests/vm/setup && tests/bench $(K:%=--kernel=%)
@@ -73,4 +81,4 @@ uninstall: ## remove what install put there
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
 		while IFS="$$(printf '\t')" read -r verb text; do \
-			printf '  make %-11s %s\n' "$$verb" "$$text"; done
+			printf '  make %-14s %s\n' "$$verb" "$$text"; done

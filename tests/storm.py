@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""lkm4 in a storm: a process changes its memory in every way at once, on four
-processors, and what is said of the pages that stay where they are must be right
-each time.
+"""Storms on four processors.
 
-The frames of those pages are known from /proc/PID/pagemap, and their secrets
-are found there in the guest's memory, before the storm and after it.
+lkm4 in one: a process changes its memory in every way at once, and what is said
+of the pages that stay where they are must be right each time. The frames of those
+pages are known from /proc/PID/pagemap, and their secrets are found there in the
+guest's memory, before the storm and after it.
+
+All five in one: processes come and go, and each report must be whole, or say why
+there is none; nothing may be held afterwards.
 """
 
 import collections
@@ -12,7 +15,7 @@ import re
 import shlex
 
 from kernel import listed
-from suite import FIRST, INSMOD, RMMOD, GuestTest
+from suite import FIRST, INSMOD, OBJECTS, RMMOD, GuestTest
 
 SECRET = 16
 PRESENT = 1 << 63
@@ -26,6 +29,14 @@ KPF_HUGE, KPF_THP = 17, 22
 Scale = collections.namedtuple('Scale', 'seconds translations walks times')
 LONG, SHORT = Scale(60, 100000, 5000, 30), Scale(10, 16000, 100, 3)
 PATIENCE = 300
+
+# Of a storm of reports: those in the log of each module, and all; ways of changing;
+# and how often each is loaded of what is dead.
+Reports = collections.namedtuple('Reports', 'seconds loads reports times further')
+MANY, FEW = Reports(60, 1000, 10000, 100, 200), Reports(10, 20, 300, 5, 10)
+# Half of that in the log, where a kernel looks at each step of it.
+DEBUG = MANY._replace(loads=500)
+MODULES = ['lkm1', 'lkm2', 'lkm3', 'lkm4', 'lkm5']
 
 Page = collections.namedtuple('Page', 'kind address secret')
 
@@ -70,9 +81,10 @@ class Storm(GuestTest):
 
     @property
     def scale(self):
-        """A minute on one kernel only, the first of the list: time is dear."""
+        """A minute on one kernel, the first of the list, unless it was asked for:
+        time is dear."""
         first = next(iter(listed()))
-        return LONG if self.guest.kernel.name == first else SHORT
+        return LONG if self.long or self.guest.kernel.name == first else SHORT
 
     def test_storm(self):
         """pages that stay translate right while all around them changes"""
@@ -207,3 +219,103 @@ class Storm(GuestTest):
         self.assertGreaterEqual(walks + asked['decided'], self.scale.translations)
         for name in {'lookups', 'ranges', 'small', 'huge'} - self.impossible:
             self.assertGreater(asked[name], 0, name)
+
+
+# Swap, pages that become one when they are alike, huge ones, and two cgroups.
+CROWD = '''
+    mkdir -p /run/cgroup && mount -t cgroup2 none /run/cgroup || exit
+    mkdir /run/cgroup/one /run/cgroup/other
+    modprobe zram
+    echo 256M >/sys/block/zram0/disksize
+    mkswap /dev/zram0 && swapon /dev/zram0 || exit
+    cd /sys/kernel/mm/ksm
+    echo 5 >sleep_millisecs; echo 2000 >pages_to_scan; echo 1 >run'''
+ALONE = '''
+    cd /sys/kernel/mm/ksm
+    echo 2 >run; echo 0 >run; echo 20 >sleep_millisecs; echo 100 >pages_to_scan
+    rmdir /run/cgroup/one /run/cgroup/other; umount /run/cgroup
+    swapoff /dev/zram0 && rmmod zram'''
+
+
+class Crowd(GuestTest):
+    """All five modules, among processes that come and go."""
+
+    paging = FIRST
+    cpus = 4
+    slow = True
+    # The log must keep what is looked at; objects of one kind are counted.
+    append = 'log_buf_len=16M slab_nomerge kmemleak=on'
+
+    WAYS = {'fork', 'exec', 'vfork', 'thread', 'leader', 'name', 'map', 'split',
+            'swap', 'ksm', 'trace', 'cgroup'}
+    OBJECTS = 'task_struct', 'mm_struct', 'pid'
+
+    @property
+    def scale(self):
+        """As long as was asked for."""
+        if not self.long:
+            return FEW
+        return DEBUG if self.guest.kernel.is_built else MANY
+
+    def test_crowd(self):
+        """of processes that come and go each report is whole, and none is held"""
+        self.guest.check(CROWD)
+        self.addCleanup(self.guest.check, ALONE)
+        crowd = self.start('crowd', self.scale.times, '/run/cgroup/one/cgroup.procs',
+                           '/run/cgroup/other/cgroup.procs')
+        made = self.hammer(crowd)
+        self.assert_changed(crowd)
+        self.guest.check(f'fixtures/held end {crowd.pid}')
+        for module in MODULES:
+            self.assertGreaterEqual(made[module][0], self.scale.loads)
+            self.did(f'{module}: insmods in the storm', made[module][0])
+        reports = sum(loads + reads for loads, reads, *_ in made.values())
+        self.assertGreaterEqual(reports, self.scale.reports)
+        self.did('reports in the storm', reports)
+        self.assert_nothing_held(crowd.pid)
+
+    def hammer(self, crowd):
+        """Have reports made while all changes; {module: how many}."""
+        # What the module loader says for the first module would not fit.
+        status, output = self.guest.run(f'''
+            {INSMOD} lkm3.ko log=0 && {RMMOD} lkm3 || exit
+            kill -CONT {crowd.pid}
+            fixtures/hammer {self.scale.seconds} {self.scale.loads} \
+                {self.scale.reports} {crowd.pid} {crowd.lines[0]} || exit
+            kill -TERM {crowd.pid}''', timeout=PATIENCE)
+        if status:
+            self.fail(output[-4000:])
+        return {name: list(map(int, counts)) for name, *counts
+                in map(str.split, output.splitlines())}
+
+    def assert_changed(self, crowd):
+        """There was a storm: each way of changing was come to so many times."""
+        text = self.guest.check(f'''
+            until grep -q ^cgroup /proc/{crowd.pid}/fd/1; do sleep 0.1; done
+            cat /proc/{crowd.pid}/fd/1''', timeout=PATIENCE)
+        done = dict(line.split() for line in text.splitlines()[1:])
+        self.assertEqual(set(done), self.WAYS)
+        for name, count in done.items():
+            self.assertGreaterEqual(int(count), self.scale.times, name)
+
+    def assert_nothing_held(self, dead):
+        """Further loads add nothing to what the kernel has, of the dead least of
+        all."""
+        names = ' '.join(self.OBJECTS)
+        output = self.guest.check(f'''
+            {OBJECTS}
+            for object in {names}; do eval $object=$(objects $object); done
+            for round in $(seq {self.scale.further}); do
+                {INSMOD} lkm1.ko && {INSMOD} lkm2.ko && {RMMOD} lkm1 lkm2 || exit
+                {INSMOD} lkm3.ko pid={dead} && exit 1
+                {INSMOD} lkm4.ko pid={dead} address=0x1000 && exit 1
+                {INSMOD} lkm5.ko pid={dead} && exit 1
+            done 2>/dev/null
+            for object in {names}; do
+                eval before=\\$$object
+                echo $object $(($(objects $object $((before + 9))) - before))
+            done''', timeout=PATIENCE)
+        for name, grown in map(str.split, output.splitlines()):
+            self.assertLess(int(grown), 10, name)
+        if self.guest.kernel.has('DEBUG_KMEMLEAK'):
+            self.assertEqual(self.leaks(), [])

@@ -14,7 +14,6 @@ import subprocess
 import sys
 
 from cache import announce, cache, locked
-from linux import FLAVOURS
 from machines import HOST
 
 TREE = Path(__file__).resolve().parents[2]
@@ -153,7 +152,7 @@ def make_all(kernel, copy):
         copy_sources(copy)
         run(['make', '--no-print-directory',
              f'-j{len(os.sched_getaffinity(0))}', *variables(kernel)], copy)
-        if kernel.flavour in FLAVOURS:
+        if kernel.is_built:
             run(['make', '--no-print-directory', *variables(kernel), '-C',
                  str(kernel.build), f'M={copy}/planted'], copy)
         compile_fixtures(copy, compiler(kernel))

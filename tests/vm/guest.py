@@ -33,8 +33,9 @@ APPEND = ('loglevel=5 oops=panic panic=-1 panic_on_warn=1 '
           'softlockup_panic=1 hung_task_panic=1 printk.devkmsg=on '
           'vsyscall=xonly')
 
-# With what a kernel begins to tell of a bug.
-SPLAT = re.compile(r'BUG: |WARNING: |UBSAN: |Oops: |refcount_t: ')
+# What a kernel says of a bug.
+ALARM = re.compile(r'BUG|WARNING|Oops|general protection|rcu.*stall|'
+                   r'soft lockup|Call Trace|UBSAN: |refcount_t: ')
 
 Result = collections.namedtuple('Result', 'status output')
 
@@ -134,13 +135,14 @@ class Guest:
             raise GuestDied(f'the guest died {self.boots} times; no more tests '
                             'are run in it')
         self.boots += 1
+        limit = BOOT_SECONDS * self.kernel.patience
         try:
-            self.start(BOOT_SECONDS * self.kernel.patience)
+            self.start(limit)
         except GuestDied as error:
             if self.ended:
                 raise
             announce(f'{self.kernel.name}: booting it again, for {error}')
-            self.start(BOOT_SECONDS * self.kernel.patience)
+            self.start(limit)
 
     def start(self, limit):
         """Start QEMU, and wait so many seconds for the guest to be ready."""
@@ -161,7 +163,8 @@ class Guest:
         # setpriv: QEMU must not outlive this process, however it ends.
         return ['setpriv', '--pdeathsig', 'KILL',
                 *qemu_command(self.kernel, self.initramfs, self.paging,
-                              self.accel, f'{APPEND} {self.append}'),
+                              self.accel, ' '.join([
+                                  APPEND, self.kernel.append, self.append])),
                 '-m', self.memory, '-smp', str(self.cpus),
                 '-chardev', f'file,id=console,path={self.console},append=on',
                 '-serial', 'chardev:console',
@@ -203,16 +206,16 @@ class Guest:
         """The file that holds what the guest, and QEMU, said."""
         return Path(self.directory.name, 'console')
 
-    def console_tail(self, lines=40):
+    def console_tail(self, lines):
         """The last lines of the console."""
         text = self.console.read_bytes().decode('utf-8', 'replace')
         return text.replace('\r', '').splitlines()[-lines:]
 
     def _died(self, why):
         """The exception for a guest that cannot go on; it is ended."""
-        tail = self.console_tail()
-        first = [line for line in self.console_tail(1000) if SPLAT.search(line)][:1]
-        lines = [*(line for line in first if line not in tail), *tail]
+        lines = self.console_tail(1000)
+        first = [line for line in lines[:-40] if ALARM.search(line)][:1]
+        lines = first + lines[-40:]
         self.stop()
         return GuestDied(f'the guest {why}; its last console lines:\n'
                          + ('\n'.join(lines) or '(nothing)'))

@@ -54,9 +54,17 @@ SHARED_PACKAGE = re.compile(r'^linux-kbuild-|-common(-rt)?$')
 
 # Where a kernel comes from, and what it is run with. No suites: from those of
 # this machine. guests: kinds of page tables; usual: those of every `make test`.
-Source = collections.namedtuple(
-    'Source', 'name tier arch flavour pages guests suites why usual',
-    defaults=[()])
+class Source(collections.namedtuple(
+        'Source', 'name tier arch flavour pages guests suites why usual',
+        defaults=[()])):
+    """A line of the list of kernels."""
+
+    @property
+    def is_built(self):
+        """Whether it is built here; otherwise it comes as packages."""
+        return self.flavour in FLAVOURS
+
+
 KERNELS = Path(__file__).with_name('kernels')
 
 # What kbuild's tools of a newer release are linked with.
@@ -71,7 +79,7 @@ class Kernel:
         self.release = self.path.name
         self.name = source.name
         self.arch = source.arch
-        self.flavour = source.flavour
+        self.is_built = source.is_built
         self.guests = source.guests
         self.usual = source.usual or source.guests
         self.build = self.path / 'build'
@@ -97,8 +105,13 @@ class Kernel:
     @property
     def patience(self):
         """How many times as long as others' its commands may take."""
-        debug = 4 if self.flavour in FLAVOURS else 1
-        return debug * self.machine.patience
+        return (4 if self.is_built else 1) * self.machine.patience
+
+    @property
+    def append(self):
+        """What its command line is to have. A race is often the kernel's own:
+        that is no end, and which are ours is seen in the log."""
+        return 'panic_on_warn=0' if self.has('KCSAN') else ''
 
     @property
     def machine(self):
@@ -291,7 +304,7 @@ def release_of(packages):
 
 def fetch(source):
     """Find the newest kernel of a source, and have it in the cache."""
-    if source.flavour in FLAVOURS:
+    if source.is_built:
         return Kernel(build_linux(source, keep_guest_modules), source)
     return fetch_packages(source)
 
@@ -330,7 +343,7 @@ def remembered(note, source):
     if not note.is_file():
         return None
     path = note.parent / note.read_text().strip()
-    if source.flavour in FLAVOURS and not is_current(path, source.flavour):
+    if source.is_built and not is_current(path, source.flavour):
         return None
     return Kernel(path, source) if path.is_dir() else None
 
@@ -342,7 +355,7 @@ def kernel(name='stock'):
     note = cache('kernels') / '-'.join(
         ['newest', *source.suites, source.flavour])
     # Building one takes minutes, in which nobody else need wait.
-    with locked(note.name if source.flavour in FLAVOURS else 'kernels'):
+    with locked(note.name if source.is_built else 'kernels'):
         found = remembered(note, source)
         if found and time.time() - note.stat().st_mtime < LOOK_AGAIN_AFTER:
             return found

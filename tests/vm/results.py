@@ -6,7 +6,7 @@ import sys
 
 from kernel import listed
 
-# figures: {what a test did: how often}, when it passed.
+# figures: {what a test did: how often}.
 Outcome = collections.namedtuple('Outcome', 'title status detail figures',
                                  defaults=({},))
 STATUSES = ('passed', 'failed', 'skipped')
@@ -61,7 +61,8 @@ class Tap:
         """What was done by kernels, as lines of Markdown."""
         kernels = [name for name in self.kernels() if self.figures[name]]
         names = sorted(set().union(*self.figures.values()))
-        return markdown([['', *kernels]] +
+        totals = [cell(self.total(name)) for name in kernels]
+        return markdown([['', *kernels], [f'tests: {HEAD}', *totals]] +
                         [[name, *(str(self.figures[kernel].get(name, '-'))
                                   for kernel in kernels)] for name in names])
 
@@ -99,17 +100,15 @@ def markdown(rows):
     return [lines[0], ruler, *lines[1:]]
 
 
-MARKS = '<!-- what make test-all found -->', '<!-- until here -->'
-
-
-def write_into(path, lines):
-    """Put lines between the two marks in a text."""
-    before, _, rest = path.read_text().partition(MARKS[0])
-    _, _, behind = rest.partition(MARKS[1])
+def write_into(path, command, lines):
+    """Put lines between the two marks that a text has for a command's results."""
+    begin, end = f'<!-- what {command} found -->', '<!-- until here -->'
+    before, _, rest = path.read_text().partition(begin)
+    _, _, behind = rest.partition(end)
     if not behind:
-        raise ValueError(f'{path.name} lacks the marks for the table')
+        raise ValueError(f'{path.name} lacks the marks for what {command} finds')
     middle = ''.join(f'{line}\n' for line in lines)
-    path.write_text(f'{before}{MARKS[0]}\n{middle}{MARKS[1]}{behind}')
+    path.write_text(f'{before}{begin}\n{middle}{end}{behind}')
 
 
 def cell(counts):
