@@ -9,12 +9,10 @@ from suite import FIRST, INSMOD, OBJECTS, RMMOD, GuestTest
 ROUNDS = 20
 
 
-class Planted(GuestTest):
-    """One bug a test; `none` shows that it is the bug that is seen."""
+class Bugs(GuestTest):
+    """Has bugs happen, each in a guest of its own."""
 
     paging = FIRST
-    append = 'kmemleak=on'
-    needs = ('KASAN', 'PROVE_LOCKING', 'DEBUG_KMEMLEAK')
 
     def plant(self, bug, pid=0, then=':'):
         """Have a bug happen; what was found, as a test would be told."""
@@ -24,16 +22,30 @@ class Planted(GuestTest):
                 {then}''')
             self.assertEqual((status, output), (0, ''))
             self.compared(1)
-            return '\n'.join(self.log.complaints() + self.leaks())
+            return '\n'.join(self.log.complaints() + self.left())
         except GuestDied as death:
             self.compared(1)
             return str(death)
         finally:
             self.addCleanup(self.guest.give_up)
 
+    def left(self):
+        """What else there is to look at."""
+        return []
+
     def seen(self, bug, words, **parameters):
         """Fail when a bug is not found for what it is."""
         self.assertRegex(self.plant(bug, **parameters), words)
+
+
+class Planted(Bugs):
+    """One bug a test; `none` shows that it is the bug that is seen."""
+
+    append = 'kmemleak=on'
+    needs = ('KASAN', 'PROVE_LOCKING', 'DEBUG_KMEMLEAK')
+
+    def left(self):
+        return self.leaks()
 
     def test_none(self):
         """finds nothing where there is nothing"""
@@ -97,3 +109,18 @@ class Planted(GuestTest):
     def test_wide_shift(self):
         """finds a shift by more bits than there are"""
         self.seen('wide_shift', 'UBSAN: shift-out-of-bounds')
+
+
+class Races(Bugs):
+    """The same of two processors."""
+
+    cpus = 2
+    needs = ('KCSAN',)
+
+    def test_none(self):
+        """finds no race of ours where there are only the kernel's"""
+        self.assertEqual(self.plant('none', then='ps -e >/dev/null'), '')
+
+    def test_data_race(self):
+        """finds a counter that is read while another processor counts"""
+        self.seen('data_race', 'BUG: KCSAN: data-race')

@@ -10,6 +10,9 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/mmap_lock.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -132,6 +135,31 @@ static int wide_shift(void)
 	return 0;
 }
 
+static int contended;
+
+static int count_up(void *unused)
+{
+	while (!kthread_should_stop()) {
+		contended++;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int unlocked(void)
+{
+	struct task_struct *writer = kthread_run(count_up, NULL, "planted");
+	unsigned long end = jiffies + 5 * HZ;
+
+	if (IS_ERR(writer))
+		return PTR_ERR(writer);
+	while (time_before(jiffies, end)) {
+		seen = contended;
+		cond_resched();
+	}
+	return kthread_stop(writer);
+}
+
 static const struct {
 	const char *name;
 	int (*plant)(void);
@@ -147,6 +175,7 @@ static const struct {
 	{ "leaked_task", leaked_task },
 	{ "one_put_too_many", one_put_too_many },
 	{ "wide_shift", wide_shift },
+	{ "data_race", unlocked },
 };
 
 static int __init planted_init(void)

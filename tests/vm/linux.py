@@ -19,7 +19,8 @@ from cache import announce, cache
 
 KCONFIG = Path(__file__).with_name('kconfig')
 # The fragments that make up a flavour.
-FLAVOURS = {'kasan': ('guest', 'pages', 'checks', 'kasan')}
+FLAVOURS = {'kasan': ('guest', 'pages', 'checks', 'kasan'),
+            'kcsan': ('guest', 'pages', 'checks', 'kcsan')}
 # What building a kernel takes that building modules does not.
 PACKAGES = ('bc', 'bison', 'ccache', 'flex', 'libelf-dev', 'libssl-dev', 'lz4')
 OPTION = re.compile(r'^CONFIG_(\w+)=(.*)', re.M)
