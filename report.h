@@ -31,6 +31,7 @@
 #ifndef LKM_REPORT_H
 #define LKM_REPORT_H
 
+#include <linux/capability.h>
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/kernel.h>
@@ -497,6 +498,9 @@ static const struct seq_operations report_seq_ops = {
 };
 
 /*
+ * The mode alone would let in the root of a container: as a user he may be the
+ * same root. So what is asked is whether he has its rights in the whole machine.
+ *
  * Who cannot read gets no report, but a file that flock() can be had on before
  * the parameters are right. Nor can he seek, for which seq_file would be needed.
  */
@@ -506,6 +510,8 @@ static int report_open(struct inode *inode, struct file *file)
 	struct facts *facts;
 	int err;
 
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
 	if (!(file->f_mode & FMODE_READ))
 		return nonseekable_open(inode, file);
 	facts = report_make();

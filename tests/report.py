@@ -36,6 +36,18 @@ NO_MEMORY = ('has no user memory; give the pid of a process that is neither a '
              'kernel thread nor a zombie')
 
 
+# Who may not open /proc/lkmN, and why not: the first three are a user like any
+# other for it; the others are root, but without root's rights.
+DENIED, BARRED = errno.EACCES, errno.EPERM
+STRANGERS = {
+    'su user -s /bin/sh -c': DENIED,
+    'su user -s /bin/sh -c \'exec unshare -r sh -c "$0"\'': DENIED,
+    'su user -s /bin/sh -c \'exec unshare -rpf --mount-proc sh -c "$0"\'': DENIED,
+    'unshare -r sh -c': BARRED,
+    'unshare -rpf --mount-proc sh -c': BARRED,
+    'setpriv --bounding-set -sys_admin sh -c': BARRED}
+
+
 def no_number(largest):
     """What is said of something that is no number up to the largest."""
     return (f'not a number from 0 to {largest}; write it in decimal, or in '
@@ -271,6 +283,48 @@ class File(GuestTest):
             self.assertEqual(len(refusals), len(modes))
             for line in refusals:
                 self.assertTrue(line.endswith('Permission denied'), line)
+
+    def test_strangers(self):
+        """is refused to root without root's rights, to read and to lock"""
+        for module in LINES:
+            tries = '\n'.join(f"{who} 'exec 5{how}/proc/{module}'"
+                              for who in STRANGERS for how in '<>')
+            output = self.loaded(module, f'''
+                {tries}
+                {RMMOD} {module}''', log=0)
+            self.assertEqual(
+                [line.rpartition(': ')[2] for line in output.splitlines()],
+                [os.strerror(error) for error in STRANGERS.values()
+                 for _ in '<>'], output)
+
+    def test_given(self):
+        """is open for who is given the open file, as root alone can do"""
+        for module in LINES:
+            output = self.loaded(module, f'''
+                cat /proc/{module} | head -n 1
+                exec 5</proc/{module}
+                su user -s /bin/sh -c 'exec unshare -r head -n 1' <&5
+                exec 5<&-
+                {RMMOD} {module}''', **GOOD[module], log=0)
+            given, read = self.some(output.splitlines())
+            self.assertEqual(given, read)
+
+    def test_dmesg_restrict(self):
+        """is in the log for all, or with kernel.dmesg_restrict=1 for root"""
+        mark = secrets.token_hex(8)
+        output = self.guest.check(f'''
+            restrict=/proc/sys/kernel/dmesg_restrict
+            before=$(cat $restrict)
+            echo {mark} >/dev/kmsg
+            {INSMOD} lkm3.ko pid=2 && {RMMOD} lkm3
+            for value in 1 0; do
+                echo $value >$restrict
+                su user -c '{DMESG}; : </dev/kmsg' >/run/dmesg 2>&1
+                sed '1,/{mark}$/d' /run/dmesg | grep -c ' lkm3: PID: 2 '
+                grep -c 'not permitted' /run/dmesg
+            done
+            echo $before >$restrict''')
+        self.assertEqual(output.split(), ['0', '2', '1', '0'])
 
     def test_parameters(self):
         """makes each report from the parameters as they are then"""

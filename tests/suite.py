@@ -57,7 +57,7 @@ echo 0 >/proc/sys/kernel/randomize_va_space
 FACTS = '''
 cd /proc/sys
 grep -H . kernel/randomize_va_space vm/overcommit_memory vm/nr_hugepages \
-    kernel/modules_disabled
+    kernel/modules_disabled kernel/dmesg_restrict
 grep -H Cpus_allowed: /proc/1/status
 cut -d ' ' -f 1-4 /proc/mounts
 cat /proc/swaps /sys/kernel/mm/transparent_hugepage/enabled

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 
 # busybox's env, timeout and the like would start busybox's own ps.
 PROGRAMS = ('bash', 'dash', 'dmesg', 'env', 'free', 'kmod', 'nice', 'nohup',
-            'pmap', 'ps', 'setsid', 'timeout', 'top', 'watch', 'xargs')
+            'pmap', 'ps', 'setpriv', 'setsid', 'timeout', 'top', 'watch', 'xargs')
 LINKS = {'sh': 'dash', **dict.fromkeys(
     ('depmod', 'insmod', 'lsmod', 'modinfo', 'modprobe', 'rmmod'), 'kmod')}
 # Where these are, on a foreign architecture, and in which release of Debian.
