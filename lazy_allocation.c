@@ -224,11 +224,11 @@ static const char *load_advice(const struct module *m, int failure)
 			 m->name, m->name);
 		return text;
 	case EPERM:
-		return "Secure Boot (sign it, or switch that off), kernel.modules_disabled or a container forbids it";
+		return "the kernel is locked down, as by Secure Boot: see docs/signing.md; or kernel.modules_disabled or a container forbids it";
 	case EKEYREJECTED:
 	case ENOKEY:
 	case EBADMSG:
-		return "this kernel takes signed modules only: sign it, or switch Secure Boot off";
+		return "this kernel takes only modules signed by a key that it trusts: see docs/signing.md, or switch Secure Boot off";
 	case ENOEXEC:
 	case ENOENT:
 		return "it is not for the running kernel: make clean, then make";

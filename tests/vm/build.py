@@ -45,6 +45,11 @@ class Build:
         return sorted([*self.path.glob('*.ko'), *self.path.glob('planted/*.ko')])
 
     @property
+    def signed(self):
+        """The suite's modules once more, with a signature, where there is a key."""
+        return sorted(self.path.glob('signed/*.ko'))
+
+    @property
     def programs(self):
         """The suite's helpers and the tests' fixtures."""
         helpers = [self.path / name for name in HELPERS]
@@ -121,6 +126,16 @@ def compile_fixtures(copy, gcc):
                  str(program), str(source)], copy)
 
 
+def sign_modules(kernel, copy):
+    """Sign with the key that a kernel built here was built with, and trusts."""
+    key = kernel.build / 'certs/signing_key'
+    signed = copy / 'signed'
+    signed.mkdir(exist_ok=True)
+    for module in copy.glob('*.ko'):
+        run([str(kernel.build / 'scripts/sign-file'), 'sha256', f'{key}.pem',
+             f'{key}.x509', module.name, str(signed / module.name)], copy)
+
+
 def fingerprint(kernel):
     """What a build depends on; kbuild takes a second to find that out."""
     made = (kernel.build / 'Module.symvers').stat().st_mtime_ns
@@ -155,6 +170,7 @@ def make_all(kernel, copy):
         if kernel.is_built:
             run(['make', '--no-print-directory', *variables(kernel), '-C',
                  str(kernel.build), f'M={copy}/planted'], copy)
+            sign_modules(kernel, copy)
         compile_fixtures(copy, compiler(kernel))
     except BuildError:
         shutil.rmtree(copy)

@@ -219,6 +219,8 @@ def make_initramfs(kernel, build):
         archive.file(f'usr/{name}', path.read_bytes())
     for path in build.modules:
         archive.file(f'lkm/{path.name}', path.read_bytes())
+    for path in build.signed:
+        archive.file(f'lkm/signed/{path.name}', path.read_bytes())
     for path in build.programs:
         archive.program(f'lkm/{path.relative_to(build.path)}', path)
     programs = [userland.which(name) for name in PROGRAMS] + build.programs
