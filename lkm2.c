@@ -184,7 +184,7 @@ static int collect_resident(struct heap *heap, struct look *look)
 
 static int collect_residents(struct facts *facts)
 {
-	struct look *look = kvzalloc(sizeof(*look), GFP_KERNEL);
+	struct look *look = kvzalloc(sizeof(*look), GFP_REPORT);
 	int err = look ? 0 : -ENOMEM;
 	size_t i;
 

@@ -204,7 +204,7 @@ static int collect(struct facts *facts)
 
 	if (facts->all)
 		return collect_all(facts);
-	facts->stacks = kvzalloc(sizeof(*facts->stacks), GFP_KERNEL);
+	facts->stacks = kvzalloc(sizeof(*facts->stacks), GFP_REPORT);
 	if (!facts->stacks)
 		return -ENOMEM;
 	task = find_task(facts->pid);

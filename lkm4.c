@@ -174,7 +174,7 @@ static struct file *copy_mapping(struct facts *facts, struct vm_area_struct *vma
 /* Finding a path takes locks and memory, so it waits until ours is dropped. */
 static int name_file(struct facts *facts, struct file *file)
 {
-	char *buf = kmalloc(PATH_MAX, GFP_KERNEL);
+	char *buf = kmalloc(PATH_MAX, GFP_REPORT);
 	const char *path;
 	size_t size;
 
@@ -184,7 +184,7 @@ static int name_file(struct facts *facts, struct file *file)
 	if (IS_ERR(path))
 		path = "(name too long)";
 	size = 4 * strlen(path) + 1;
-	facts->name = kvmalloc(size, GFP_KERNEL);
+	facts->name = kvmalloc(size, GFP_REPORT);
 	if (facts->name)
 		safe_string(facts->name, size, path);
 	kfree(buf);

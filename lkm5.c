@@ -116,7 +116,7 @@ static size_t add_look(struct facts *facts, const struct look *look, size_t i)
 
 static int collect_resident(struct facts *facts, struct mm_struct *mm)
 {
-	struct look *look = kvzalloc(sizeof(*look), GFP_KERNEL);
+	struct look *look = kvzalloc(sizeof(*look), GFP_REPORT);
 	unsigned long va = 0;
 	size_t i = 0;
 	int err = look ? 0 : -ENOMEM;

@@ -178,7 +178,7 @@ static inline void owners_rewind(struct owners *owners)
  */
 static inline int owners_start(struct owners *owners, struct facts *facts)
 {
-	owners->look = kvzalloc(sizeof(*owners->look), GFP_KERNEL);
+	owners->look = kvzalloc(sizeof(*owners->look), GFP_REPORT);
 	if (!owners->look)
 		return -ENOMEM;
 	owners->pids = copy_rows(facts, copy_pids, sizeof(pid_t), &owners->n);

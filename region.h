@@ -113,7 +113,7 @@ static inline void region_rewind(struct region *region)
  */
 static inline int region_start(struct region *region, struct mm_struct *mm)
 {
-	region->look = kvzalloc(sizeof(*region->look), GFP_KERNEL);
+	region->look = kvzalloc(sizeof(*region->look), GFP_REPORT);
 	if (!region->look)
 		return -ENOMEM;
 	mmgrab(mm);

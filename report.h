@@ -398,6 +398,11 @@ static inline struct mm_struct *find_mm(struct task_struct *task, pid_t pid)
 	return ERR_PTR(-EINVAL);
 }
 
+/* ---- memory ----------------------------------------------------------- */
+
+/* Without memory there is our one line; the kernel would add a page of its own. */
+#define GFP_REPORT (GFP_KERNEL | __GFP_NOWARN)
+
 /* ---- rows of a snapshot ----------------------------------------------- */
 
 /**
@@ -422,7 +427,7 @@ static inline void *copy_rows(struct facts *facts,
 	void *rows;
 
 	for (;;) {
-		rows = kvmalloc_array(room, size, GFP_KERNEL);
+		rows = kvmalloc_array(room, size, GFP_REPORT);
 		if (!rows)
 			return NULL;
 		*n = copy(facts, rows, room);
@@ -444,7 +449,7 @@ static void report_drop(struct facts *facts)
 
 static struct facts *report_make(void)
 {
-	struct facts *facts = kzalloc(report.facts_size, GFP_KERNEL);
+	struct facts *facts = kzalloc(report.facts_size, GFP_REPORT);
 	int err = -ENOMEM;
 
 	if (!facts)

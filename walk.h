@@ -93,7 +93,7 @@ static inline int lock_mappings(struct mm_struct *mm, struct mappings *maps,
 	for (;;) {
 		if (want_list) {
 			maps->list = kvmalloc_array(room, sizeof(*maps->list),
-						    GFP_KERNEL);
+						    GFP_REPORT);
 			if (!maps->list)
 				return -ENOMEM;
 		}
