@@ -7,7 +7,6 @@ found it must have found once, but for the reader, who maps something, too.
 """
 
 import collections
-import errno
 import re
 
 from region import (FRAME, KPF_ZERO, PARAMETERS, PRESENT, Facts, PageKinds,
@@ -301,20 +300,6 @@ class Rest(Owners):
         for address, (_, _, lines) in answers.items():
             other = ' | not memory' * (address in others)
             self.assertEqual(lines, [f'MAPPINGS = 0{other}'], f'{address:#x}')
-
-    ALONE = ('phys= is asked of all processes: give it without pid=, address= '
-             'and length=, or leave it out')
-
-    def test_refused(self):
-        """refuses what is no address, and a process or a range with it"""
-        for name in 'pid', 'address', 'length':
-            self.assertEqual(self.insmod_fails(
-                'lkm4', errno.EINVAL, phys='0x1000', **{name: 1}), self.ALONE)
-        for text in '-1', 'x', '0x', '0x1ffffffffffffffff':
-            self.assertEqual(
-                self.insmod_fails('lkm4', errno.EINVAL, phys=text),
-                f'phys={text}: not a number from 0 to {2 ** 64 - 1}; write it '
-                'in decimal, or in hexadecimal as 0x7f00')
 
     def test_log(self):
         """has the same lines in the log and in the file, read in any pieces"""

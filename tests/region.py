@@ -556,24 +556,6 @@ class Report(Region):
         for lines in others:
             self.assertEqual(lines, first)
 
-    REFUSED = {
-        '0': 'length=0: no range; give its bytes, 0x200000 for example, or '
-             'leave it out',
-        **{text: f'length={text}: not a number from 0 to {2 ** 64 - 1}; write '
-                 'it in decimal, or in hexadecimal as 0x7f00'
-           for text in ('-1', '4k', '10x', '0x1ffffffffffffffff')}}
-
-    def test_refused(self):
-        """refuses what is no length, and a length of nothing"""
-        for text, line in self.REFUSED.items():
-            self.assertEqual(
-                self.insmod_fails('lkm4', errno.EINVAL, pid=1, address='0x1000',
-                                  length=text), line)
-        self.assertEqual(
-            self.insmod_fails('lkm4', errno.EINVAL, pid=1, length=1),
-            'no address= given: give a virtual address, as /proc/1/maps lists '
-            'them, with 0x in front')
-
     def test_log(self):
         """has welcome, mappings, rows, closing line and farewell in the log"""
         pid, start, end = self.touched()

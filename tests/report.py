@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What report.h promises for all five modules: bad input, log=0, /proc/lkmN,
-parameters that change, names, the first and the last lines."""
+"""What report.h promises for all five modules: log=0, /proc/lkmN, parameters that
+change, names, the first and the last lines. tests/hostile.py has bad input."""
 
 import errno
 import os
 import re
 import secrets
 
-from suite import (DMESG, FIRST, INSMOD, KERN_ERR, OBJECTS, RMMOD,
-                   GuestTest, module_lines, words)
+from suite import (DMESG, FIRST, INSMOD, OBJECTS, RMMOD, GuestTest,
+                   module_lines, words)
 
 # The last line at insmod, and the one at rmmod.
 LINES = {
@@ -29,13 +29,6 @@ WELCOME = 'Hello, Welcome to LKM'
 GOOD = {'lkm1': {}, 'lkm2': {}, 'lkm3': {'pid': 2},
         'lkm4': {'pid': 1, 'address': '0x1000'}, 'lkm5': {'pid': 1}}
 
-NO_PID = ('not a pid; give a decimal number above 0, as ps -e lists them')
-NO_PROCESS = 'no such process; give the pid of one that ps -e lists'
-NOTHING = 'no pid= given: give the pid of a process, pid=1 for example'
-NO_MEMORY = ('has no user memory; give the pid of a process that is neither a '
-             'kernel thread nor a zombie')
-
-
 # Who may not open /proc/lkmN, and why not: the first three are a user like any
 # other for it; the others are root, but without root's rights.
 DENIED, BARRED = errno.EACCES, errno.EPERM
@@ -46,144 +39,6 @@ STRANGERS = {
     'unshare -r sh -c': BARRED,
     'unshare -rpf --mount-proc sh -c': BARRED,
     'setpriv --bounding-set -sys_admin sh -c': BARRED}
-
-
-def no_number(largest):
-    """What is said of something that is no number up to the largest."""
-    return (f'not a number from 0 to {largest}; write it in decimal, or in '
-            'hexadecimal as 0x7f00')
-
-
-# What is written, and how it is shown.
-NO_PIDS = {'0': '0', '-1': '-1', 'abc': 'abc', '99999999999': '99999999999',
-           '2147483648': '2147483648', '1.5': '1.5', '1x': '1x', '0x1': '0x1',
-           '%n%s': '%n%s', '\x1b[2J': r'\e[2J'}
-
-BAD_PIDS = [(module, {**GOOD[module], 'pid': text}, errno.EINVAL,
-             f'pid={shown}: {NO_PID}')
-            for module, number in (('lkm3', 2), ('lkm4', 2), ('lkm5', None))
-            for text, shown in list(NO_PIDS.items())[:number]]
-
-BAD_FLAGS = [(module, {**GOOD[module], name: text}, errno.EINVAL,
-              f'{name}={text}: {no_number(largest)}')
-             for module, name, largest, texts in (
-                 ('lkm1', 'threads', 1, ('2', '-1', 'x', str(2 ** 64))),
-                 ('lkm2', 'top', 4294967295, ('4294967296', '-1', '1k')),
-                 ('lkm2', 'resident', 1, ('2',)), ('lkm3', 'all', 1, ('2', 'y')),
-                 ('lkm3', 'trace', 1, ('-1',)), ('lkm4', 'vmas', 1, ('2',)),
-                 ('lkm5', 'vmas', 2, ('3', 'y')), ('lkm5', 'verify', 1, ('2',)),
-                 *((module, 'log', 1, ('2',)) for module in LINES))
-             for text in texts]
-
-BAD_OTHERS = [
-    *((module, {'pid': pid, 'address': '0x1000'} if module == 'lkm4' else
-       {'pid': pid}, errno.ESRCH, f'pid={pid}: {NO_PROCESS}')
-      for module in ('lkm3', 'lkm4', 'lkm5') for pid in (4000000, 2147483647)),
-    *((module, {'pid': 2, 'address': '0x1000'} if module == 'lkm4' else
-       {'pid': 2}, errno.EINVAL, f'pid=2: kthreadd {NO_MEMORY}')
-      for module in ('lkm4', 'lkm5')),
-    *((module, {}, errno.EINVAL, NOTHING) for module in ('lkm4', 'lkm5')),
-    ('lkm4', {'address': '0x1000'}, errno.EINVAL, NOTHING),
-    ('lkm4', {'pid': 1}, errno.EINVAL, 'no address= given: give a virtual '
-     'address, as /proc/1/maps lists them, with 0x in front'),
-    *(('lkm4', {'pid': 1, 'address': text}, errno.EINVAL,
-       f'address={text}: {no_number(2 ** 64 - 1)}')
-      for text in ('-1', 'here', '7f00x', '0x1ffffffffffffffff')),
-]
-
-
-class Bad(GuestTest):
-    """Bad input: one line, the right error, nothing left."""
-
-    paging = FIRST
-
-    def refused(self, cases):
-        """Try them all in one go: (module, parameters, errno, line)."""
-        marks = [secrets.token_hex(8) for _ in [*cases, 'the end']]
-        script = '\n'.join(f'''
-            echo {mark} >/dev/kmsg; echo {mark}
-            {INSMOD} {words(module, **parameters)} && {RMMOD} {module}
-            cat /proc/{module}
-            ''' for mark, (module, parameters, *_) in zip(marks, cases))
-        output = self.guest.check(f'''{script}
-            echo {marks[-1]} >/dev/kmsg; echo {marks[-1]}
-            {DMESG}''')
-        said, log = output.split(f'{marks[-1]}\n', 1)
-        for i, case in enumerate(self.some(cases)):
-            with self.subTest(case[:2]):
-                self.check_case(case, re.split('|'.join(marks), said)[i + 1],
-                                re.split('|'.join(marks), log)[i + 1])
-
-    def check_case(self, case, said, log):
-        """What insmod said, that no file was left, and what the log says."""
-        module, parameters, error, line = case
-        self.assertEqual(said[:said.index('cat')].strip(), 'insmod: '
-                         f'{module}.ko: {os.strerror(error)}')
-        self.assertIn('No such file or directory', said)
-        self.assertEqual(module_lines(log, module), [(KERN_ERR, line)],
-                         parameters)
-
-    def test_pids(self):
-        """refuses what is no pid"""
-        self.refused(BAD_PIDS)
-
-    def test_flags(self):
-        """refuses numbers that are too large, too small or none"""
-        self.refused(BAD_FLAGS)
-
-    def test_others(self):
-        """refuses pids of nobody and of kernel threads, and what is missing"""
-        self.refused(BAD_OTHERS)
-
-    def test_zombie(self):
-        """refuses a zombie by its name, made safe, where memory is needed"""
-        pid = self.states()['zombie']
-        self.refused([('lkm4', {'pid': pid, 'address': 0}, errno.EINVAL,
-                       f'pid={pid}: states {NO_MEMORY}'),
-                      ('lkm5', {'pid': pid}, errno.EINVAL,
-                       f'pid={pid}: states {NO_MEMORY}')])
-
-    def test_too_long(self):
-        """refuses a value longer than any number, and does not cut it to one"""
-        line = self.insmod_fails('lkm5', errno.EINVAL, pid='1' * 40)
-        self.assertEqual(line, f"pid={'1' * 28}...: {NO_PID}")
-
-    def test_bare(self):
-        """takes a parameter without a value as one that is not given"""
-        status, output = self.guest.run(
-            "echo bare >/dev/kmsg; insmod lkm5.ko pid; "
-            "dmesg -r -S | sed '1,/ bare$/d'; ! rmmod lkm5")
-        self.assertEqual(status, 0, output)
-        self.assertEqual(module_lines(output, 'lkm5'), [(KERN_ERR, NOTHING)])
-
-    def test_forged(self):
-        """writes one line of a value that would be two"""
-        line = self.insmod_fails('lkm5', errno.EINVAL,
-                                 pid='"1\nlkm5: all is well"')
-        self.assertEqual(line, rf'pid=1\nlkm5: all is well: {NO_PID}')
-
-    def test_read(self):
-        """fails a read with the error and the line that insmod has"""
-        parameters = '/sys/module/lkm5/parameters'
-        for pid, error, line in (
-                ('', errno.EINVAL, NOTHING),
-                ('4000000', errno.ESRCH, f'pid=4000000: {NO_PROCESS}'),
-                ('2', errno.EINVAL, f'pid=2: kthreadd {NO_MEMORY}'),
-                ('x', errno.EINVAL, f'pid=x: {NO_PID}')):
-            mark = secrets.token_hex(8)
-            status, output = self.guest.run(f'''
-                {INSMOD} lkm5.ko log=0
-                echo {pid} >{parameters}/pid
-                echo {mark} >/dev/kmsg
-                cat /proc/lkm5; status=$?
-                {RMMOD} lkm5
-                {DMESG}
-                exit $status''')
-            self.assertEqual(status, 1)
-            self.assertEqual(output.split('\n')[0], "cat: can't open "
-                             f"'/proc/lkm5': {os.strerror(error)}")
-            self.assertEqual(module_lines(output.split(mark)[1], 'lkm5')[0],
-                             (KERN_ERR, line))
 
 
 class Lines(GuestTest):

@@ -231,7 +231,7 @@ class Guest:
         if not self.running:
             raise GuestDied('the guest has ended before')
         token = secrets.token_hex(8).encode()
-        request = command.encode() + b'\n'
+        request = command.encode(errors='surrogateescape') + b'\n'
         timeout *= self.kernel.patience
         try:
             self.agent.settimeout(timeout)
