@@ -65,6 +65,9 @@
 #define MAX_ROWS 20
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+/* No machine has more kB; and no sum or product that is made here overflows. */
+#define MOST (1L << 47)
+
 #define PLACE_LEN 48
 
 /* What was seen of one process at one moment, in kB. */
@@ -312,6 +315,16 @@ static int no_report(const struct module *m, pid_t pid)
 	return -1;
 }
 
+static bool are_sizes(const struct figures *f)
+{
+	const long all[] = { f->vsz, f->rss, f->swap, f->anon, f->file, f->shmem };
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i] < 0 || all[i] > MOST)
+			return false;
+	return true;
+}
+
 static int read_sizes(const struct demo *d, pid_t pid, struct figures *f)
 {
 	int whose = 0, numbers = 0;
@@ -330,7 +343,9 @@ static int read_sizes(const struct demo *d, pid_t pid, struct figures *f)
 			       "RSS ANON = %ld | RSS FILE = %ld | RSS SHMEM = %ld | SWAP = %ld",
 			       &f->anon, &f->file, &f->shmem, &f->swap) == 4;
 	}
-	return whose == pid && numbers == 4 ? 0 : no_report(&d->lkm5, pid);
+	return whose == pid && numbers == 4 && are_sizes(f) ?
+		       0 :
+		       no_report(&d->lkm5, pid);
 }
 
 /* Nothing is asked before there is a page, nor of a module that is not here. */
@@ -361,20 +376,27 @@ static int read_place(const struct demo *d, pid_t pid, struct figures *f)
 
 /* ---- /proc ---- */
 
-/* The sum of the numbers behind a label, where lines begin with it. */
+/*
+ * The sum of the numbers behind a label, where lines begin with it. What a longer
+ * line goes on with, the name of a file, is no beginning.
+ */
 static int read_number(const char *path, const char *label, long *number)
 {
 	FILE *file = fopen(path, "re");
+	bool begins = true, begun, found = false;
 	long each, sum = 0;
 	char line[256];
-	bool found = false;
 
 	while (file && fgets(line, sizeof(line), file)) {
-		if (strncmp(line, label, strlen(label)) ||
+		begun = begins;
+		begins = strchr(line, '\n');
+		if (!begun || strncmp(line, label, strlen(label)) ||
 		    sscanf(line + strlen(label), "%ld", &each) != 1)
 			continue;
+		found = each >= 0 && each <= MOST - sum;
+		if (!found)
+			break;
 		sum += each;
-		found = true;
 	}
 	if (file)
 		fclose(file);
