@@ -15,7 +15,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all storms bench figures lint shell help
+.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all storms fuzz bench figures lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -50,6 +50,9 @@ test-debug-all: ## the same on all such kernels, with storms of a minute, for do
 
 storms: ## all five report while processes come and go, for a minute and more (K=: on another kernel)
 	@tests/vm/setup && tests/run --long --kernel=$(or $(K),$(STORMS)) storm
+
+fuzz: ## feed the helpers what a fuzzer makes up (S=600: for so many seconds)
+	@tests/vm/setup clang libclang-rt-dev && tests/fuzz/run --seconds=$(or $(S),600)
 
 bench: ## measure lkm4 and pagemap beside their peers, in one guest (K=: another kernel)
 	@tests/vm/setup && tests/bench $(K:%=--kernel=%)

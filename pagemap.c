@@ -91,7 +91,9 @@
 #define HEX_DIGITS	DECIMAL_DIGITS "abcdefABCDEF"
 
 /* Entries in one read: 512 KiB for 256 MiB of a process with 4 kB pages. */
+#ifndef BATCH
 #define BATCH		(64 * 1024)
+#endif
 
 /* Lines are written when there are so many; the longest is shorter than that. */
 #define OUTPUT_SIZE	(128 * 1024)
@@ -1505,6 +1507,23 @@ static int print_all(struct run *run, const struct request *request)
 	return run->checked[DIFFER] ? -1 : 0;
 }
 
+static int answer(struct run *run, const struct request *request)
+{
+	int failed;
+
+	run->options = request->options;
+	open_process(&run->process, request->pid);
+	if (run->options.flags)
+		open_frames(&run->frames, run->process.page_size);
+	failed = (run->options.check && begin_check(&run->process)) ||
+		 print_all(run, request);
+	if (flush_output())
+		failed = -1;
+	if (run->options.check && restore_parameters())
+		failed = -1;
+	return failed;
+}
+
 int main(int argc, char **argv)
 {
 	static struct run run;
@@ -1514,16 +1533,7 @@ int main(int argc, char **argv)
 	/* A closed pipe is a failed write, with a message, like a full disk. */
 	signal(SIGPIPE, SIG_IGN);
 	request = parse_arguments(argc, argv);
-	run.options = request.options;
-	open_process(&run.process, request.pid);
-	if (run.options.flags)
-		open_frames(&run.frames, run.process.page_size);
-	failed = (run.options.check && begin_check(&run.process)) ||
-		 print_all(&run, &request);
-	if (flush_output())
-		failed = 1;
-	if (run.options.check && restore_parameters())
-		failed = 1;
+	failed = answer(&run, &request);
 	if (interrupted) {
 		error(0, 0, "interrupted; lkm4's parameters are as they were");
 		signal(interrupted, SIG_DFL);
