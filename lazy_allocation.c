@@ -378,7 +378,8 @@ static int read_place(const struct demo *d, pid_t pid, struct figures *f)
 
 /*
  * The sum of the numbers behind a label, where lines begin with it. What a longer
- * line goes on with, the name of a file, is no beginning.
+ * line goes on with, the name of a file, is no beginning; and the number in a line
+ * that is cut short may be.
  */
 static int read_number(const char *path, const char *label, long *number)
 {
@@ -390,7 +391,7 @@ static int read_number(const char *path, const char *label, long *number)
 	while (file && fgets(line, sizeof(line), file)) {
 		begun = begins;
 		begins = strchr(line, '\n');
-		if (!begun || strncmp(line, label, strlen(label)) ||
+		if (!begun || !begins || strncmp(line, label, strlen(label)) ||
 		    sscanf(line + strlen(label), "%ld", &each) != 1)
 			continue;
 		found = each >= 0 && each <= MOST - sum;

@@ -753,7 +753,10 @@ static int add_mapping(struct mappings *all, struct range range)
 	return 0;
 }
 
-/* [vsyscall] stands in maps but in no mm: pagemap has no entry for it. */
+/*
+ * A line that is cut short is none: its end would be another's. [vsyscall] stands
+ * in maps but in no mm: pagemap has no entry for it.
+ */
 static int parse_mapping(const char *line, unsigned long page_size,
 			 struct mappings *all)
 {
@@ -761,11 +764,13 @@ static int parse_mapping(const char *line, unsigned long page_size,
 	struct range range;
 	int name = 0;
 
-	if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %n", &start, &end, &name) < 2) {
+	if (sscanf(line, "%lx-%lx %*4c %*x %*x:%*x %*u %n", &start, &end, &name) < 2 ||
+	    !name || !strchr(line, '\n') || start >= end ||
+	    start % page_size || end % page_size) {
 		errno = EPROTO;
 		return -1;
 	}
-	if (name && !strcmp(line + name, "[vsyscall]\n"))
+	if (!strcmp(line + name, "[vsyscall]\n"))
 		return 0;
 	range = (struct range){ start / page_size, end / page_size };
 	return add_mapping(all, range);
@@ -790,7 +795,9 @@ static int read_mappings(const struct process *p, struct mappings *all)
 		failed = parse_mapping(line, p->page_size, all);
 	unreadable = !maps || ferror(maps);
 	gone = unreadable && (errno == ESRCH || errno == ENOENT);
-	if (failed || (unreadable && !gone)) {
+	if (failed && errno == EPROTO) {
+		error(0, 0, "a line of %s is not understood", path);
+	} else if (failed || (unreadable && !gone)) {
 		error(0, errno, "cannot read %s", path);
 		failed = -1;
 	} else if (!all->count) {
@@ -1008,6 +1015,9 @@ static int explain_no_report(const struct process *p, unsigned long page)
 		return -1;
 	if (errno == ESRCH || errno == EINVAL)
 		say_ended(p, page);
+	else if (errno == EPROTO)
+		error(0, 0, "what " LKM4 " says of 0x%lx ends too early",
+		      page * p->page_size);
 	else
 		error(0, errno, "cannot read " LKM4 " about 0x%lx (see dmesg)",
 		      page * p->page_size);

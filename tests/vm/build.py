@@ -20,6 +20,10 @@ TREE = Path(__file__).resolve().parents[2]
 SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.c',
            'tests/planted/*')
 HELPERS = ('pagemap', 'lazy_allocation')
+# A helper that ends at the first thing that C does not define. The runtime is in
+# the program: the guest need not have it.
+CHECKED = ('-std=gnu11', '-O1', '-g', '-s', '-fsanitize=address,undefined',
+           '-fno-sanitize-recover=all', '-static-libasan', '-static-libubsan')
 # All warnings that kbuild has: one is a failure. And no type information: that
 # would take pahole, and the guest has no use for it.
 VARIABLES = ('W=1', 'CONFIG_DEBUG_INFO_BTF_MODULES=')
@@ -55,7 +59,8 @@ class Build:
         helpers = [self.path / name for name in HELPERS]
         fixtures = [path.with_suffix('') for path in
                     sorted(self.path.glob('fixtures/*.c'))]
-        return [path for path in helpers + fixtures if path.exists()]
+        checked = [self.path / 'checked' / name for name in HELPERS]
+        return [path for path in helpers + fixtures + checked if path.exists()]
 
 
 def sources():
@@ -116,12 +121,17 @@ def variables(kernel):
     return told
 
 
+def is_old(program, source):
+    """Whether a program is to be made of its source, again or at all."""
+    return (not program.exists()
+            or program.stat().st_mtime <= source.stat().st_mtime)
+
+
 def compile_fixtures(copy, gcc):
     """Each fixture is one static program, with nothing to load at start."""
     for source in sorted(copy.glob('fixtures/*.c')):
         program = source.with_suffix('')
-        if (not program.exists()
-                or program.stat().st_mtime <= source.stat().st_mtime):
+        if is_old(program, source):
             run([gcc, '-O2', '-Wall', '-static', '-pthread', '-o',
                  str(program), str(source)], copy)
 
@@ -134,6 +144,16 @@ def sign_modules(kernel, copy):
     for module in copy.glob('*.ko'):
         run([str(kernel.build / 'scripts/sign-file'), 'sha256', f'{key}.pem',
              f'{key}.x509', module.name, str(signed / module.name)], copy)
+
+
+def compile_checked(copy):
+    """The helpers with sanitizers; this machine's compiler alone surely has
+    their runtime."""
+    (copy / 'checked').mkdir(exist_ok=True)
+    for name in HELPERS:
+        program, source = copy / 'checked' / name, copy / f'{name}.c'
+        if is_old(program, source):
+            run(['gcc', *CHECKED, '-o', str(program), str(source)], copy)
 
 
 def fingerprint(kernel):
@@ -172,6 +192,8 @@ def make_all(kernel, copy):
                  str(kernel.build), f'M={copy}/planted'], copy)
             sign_modules(kernel, copy)
         compile_fixtures(copy, compiler(kernel))
+        if kernel.arch == HOST:
+            compile_checked(copy)
     except BuildError:
         shutil.rmtree(copy)
         raise
