@@ -29,22 +29,6 @@ PF_KTHREAD = 0x200000
 TASK_IDLE = 0x402
 LETTERS = 'RSDTtXZP'
 
-# What owners may call their processes, and how it must read.
-NAMES = {
-    b'a\nPID: 1': r'a\nPID: 1',
-    b'\x1b[2J\x07': r'\e[2J\a',
-    b'back\\slash': r'back\\slash',
-    b'%n%s%p%d%c': '%n%s%p%d%c',
-    b'x) R 1 (': 'x) R 1 (',
-    b' a | PID: 1 ': ' a | PID: 1 ',
-    b'\t\r\v\f\b"': r'\t\r\v\f\010"',
-    b'\x01' * 15: r'\001' * 15,
-    b'\x1f\x7f': r'\037\177',
-    b'': '',
-    'größer'.encode(): 'größer',
-    b'\xff\xfe\x80': b'\xff\xfe\x80'.decode('utf-8', 'surrogateescape'),
-}
-
 Row = collections.namedtuple('Row', 'pid tid name number letter ppid threads '
                                     'kernel')
 Stat = collections.namedtuple('Stat', 'name letter ppid threads flags')
@@ -245,19 +229,3 @@ class Lkm1(GuestTest):
                           if row.name != 'cat'}, truth)
         self.assertEqual([row.ppid for row in rows if row.name == 'cat'], [1])
         self.assertEqual(totals[:2], ('3', '3'))
-
-    def test_names(self):
-        """writes a name so that it breaks no line, whatever is in it"""
-        process = self.start('names', *(name.hex() for name in NAMES))
-        pids = dict(zip(map(int, process.lines), NAMES.values()))
-        self.assertEqual(len(pids), len(NAMES))
-        rows, _ = self.parsed(self.proc('lkm1'))
-        for pid, name in pids.items():
-            self.assertEqual([row.name for row in rows if row.pid == pid],
-                             [name])
-        # What the log keeps is ASCII; dmesg has escapes of its own for others.
-        rows, _ = self.parsed(self.report('lkm1').body)
-        found = {row.pid: row.name for row in rows}
-        for pid, name in pids.items():
-            if name.isascii():
-                self.assertEqual(found[pid], name)

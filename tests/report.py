@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What report.h promises for all five modules: log=0, /proc/lkmN, parameters that
-change, names, the first and the last lines. tests/hostile.py has bad input."""
+change, the first and the last lines. tests/hostile.py has bad input, tests/names.py
+names."""
 
 import errno
 import os
@@ -94,21 +95,6 @@ class Lines(GuestTest):
         self.assertTrue(welcome, 'the beginning is gone')
         self.assertEqual(said.count('] lkm5: ') - 1,
                          len(self.proc('lkm5', pid=pid)))
-
-    def test_names(self):
-        """writes a process's name so that it breaks no line"""
-        name = b'a\nb\x1b\\%n'
-        shown = r'a\nb\e\\%n'
-        pid = self.start('names', name.hex()).lines[0]
-        for module in LINES:
-            if 'pid' not in GOOD[module]:
-                lines = [line for line in self.proc(module)
-                         if line.startswith(f'PID: {pid} ')]
-            else:
-                lines = self.proc(module, **{**GOOD[module], 'pid': pid})
-            self.assertRegex(lines[0], rf'^PID: {pid} \| PROCESS: '
-                             rf'{re.escape(shown)}($| \|)')
-            self.assertFalse([line for line in lines if line.startswith('b')])
 
 
 class File(GuestTest):
