@@ -36,10 +36,10 @@ EVERY_WRONG = tuple(WRONG)
 # which is the same as ever, or whatever the garbage means.
 SAME, WHATEVER = object(), object()
 
-PAGE = 4096
-MAPS = '''1000-4000 rw-p 00000000 00:00 0
-5000-8000 r-xp 00001000 fe:01 12345                      /usr/bin/x y
-ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]
+# <1> is the address of page 1.
+MAPS = '''<1>-<4> rw-p 00000000 00:00 0
+<5>-<8> r-xp 00001000 fe:01 12345                      /usr/bin/x y
+ffffffffff600000-ffffffffff610000 --xp 00000000 00:00 0  [vsyscall]
 '''
 ENTRIES = (0, *(1 << 63 | frame for frame in (3, 4, 5)), 0,
            1 << 62 | 2 | 0x10 << 5, 0, 1 << 63 | 7)
@@ -47,7 +47,7 @@ FLAGS = (0, 0, 0, 0x868, 0x5868, 0x48, 0, 1 << 32)
 COUNTS = (0, 0, 0, 1, 2, 3, 0, 1)
 LKM4 = '''PID: 77 | PROCESS: x
 Number of VMAs = 2
-VA 1000-4000 PA 3000 | 3 x 4 kB | rw-
+VA <1>-<4> PA <3> | 3 x 4 kB | rw-
 TOTAL | 4 kB x 3 = 12 kB
 '''
 ROLLUP = '''00400000-7ffc00000000 ---p 00000000 00:00 0 [rollup]
@@ -126,13 +126,13 @@ class Pagemap(Garbage):
             'a directory': '/proc/77/maps: Is a directory',
             **dict.fromkeys(('cut', 'cut at the end', 'garbage', 'long', 'huge',
                              'forged'), NOT_UNDERSTOOD)},
-        ('77 0x5000', '/proc/77/maps'): {
+        ('77 0x<5>', '/proc/77/maps'): {
             'missing': NO_MEMORY, 'cut': NOT_UNDERSTOOD, 'huge': NOT_UNDERSTOOD},
         ('77', '/proc/77/pagemap'): {
             'missing': 'no process has the id 77', 'empty': NO_MEMORY,
-            'cut': '0x5000 is beyond the user space of process 77',
-            'cut at the end': '0x7000 is beyond the user space of process 77',
-            'a directory': 'cannot read /proc/77/pagemap at 0x1000: Is a dir',
+            'cut': '0x<5> is beyond the user space of process 77',
+            'cut at the end': '0x<7> is beyond the user space of process 77',
+            'a directory': 'cannot read /proc/77/pagemap at 0x<1>: Is a dir',
             'garbage': WHATEVER, 'long': WHATEVER},
         ('-f 77', '/proc/77/pagemap'): {'garbage': WHATEVER, 'long': WHATEVER},
         **{('-f 77', path): {
@@ -141,24 +141,31 @@ class Pagemap(Garbage):
             'empty': WHATEVER, 'cut': WHATEVER, 'cut at the end': WHATEVER,
             'garbage': WHATEVER, 'long': WHATEVER}
            for path in ('/proc/kpageflags', '/proc/kpagecount')},
-        ('-c 77 0x1000 0x4000', '/proc/lkm4'): {
+        ('-c 77 0x<1> 0x<4>', '/proc/lkm4'): {
             'missing': 'lkm4 is to be asked, and is not loaded',
-            'empty': 'what /proc/lkm4 says of 0x1000 ends too early',
-            'cut': 'what /proc/lkm4 says of 0x1000 is not understood: ',
+            'empty': 'what /proc/lkm4 says of 0x<1> ends too early',
+            'cut': 'what /proc/lkm4 says of 0x<1> is not understood: ',
             'a directory': 'Is a directory',
-            'garbage': 'of 0x1000 is not understood: ',
-            'long': 'of 0x1000 is not understood: 77777777',
-            'huge': 'of 0x1000 is not understood: VA 99999999999999999999-',
-            'forged': 'of 0x1000 is not understood:  '},
-        ('-c 77 0x1000 0x4000', '/run/parameter'): {
+            'garbage': 'of 0x<1> is not understood: ',
+            'long': 'of 0x<1> is not understood: 77777777',
+            'huge': 'of 0x<1> is not understood: VA 99999999999999999999-',
+            'forged': 'of 0x<1> is not understood:  '},
+        ('-c 77 0x<1> 0x<4>', '/run/parameter'): {
             'empty': SAME, 'garbage': SAME, 'long': SAME},
     }
 
+    def scaled(self, text):
+        """A text with the addresses of this guest's pages."""
+        return re.sub(r'<(\d)>', lambda match: f'{int(match[1]) * self.page:x}',
+                      text)
+
     def prepare(self):
         """All that it reads, in good order."""
-        files = {'/proc/77/maps': MAPS, '/proc/77/pagemap': words(ENTRIES),
-                 '/proc/kpageflags': words(FLAGS), '/proc/lkm4': LKM4,
-                 '/proc/kpagecount': words(COUNTS), '/run/parameter': '1\n'}
+        files = {'/proc/77/maps': self.scaled(MAPS),
+                 '/proc/77/pagemap': words(ENTRIES),
+                 '/proc/kpageflags': words(FLAGS),
+                 '/proc/kpagecount': words(COUNTS),
+                 '/proc/lkm4': self.scaled(LKM4), '/run/parameter': '1\n'}
         write = '\n'.join(f'printf "{octal(data)}" >{path}'
                           for path, data in files.items())
         parameter = '/sys/module/lkm4/parameters/address'
@@ -168,13 +175,12 @@ class Pagemap(Garbage):
 
     def test_files(self):
         """pagemap is right, or ends with one line that says what is wrong"""
-        if self.page != PAGE:
-            self.skipTest('its files here are of pages of 4 kB')
         helper = self.helper('pagemap')
         self.guest.check(f'{INSMOD} lkm4.ko log=0')
         self.addCleanup(self.guest.check, f'{RMMOD} lkm4')
         usual = {}
-        cases = [Case(f'{helper} {arguments}', path, wrong, then)
+        cases = [Case(self.scaled(f'{helper} {arguments}'), path, wrong,
+                      then if then in (SAME, WHATEVER) else self.scaled(then))
                  for (arguments, path), each in self.BROKEN.items()
                  for wrong, then in {'': WHATEVER, **each}.items()]
         for case, *answer in self.answers(self.prepare(), cases):

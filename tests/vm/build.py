@@ -28,8 +28,10 @@ CHECKED = ('-std=gnu11', '-O1', '-g', '-s', '-fsanitize=address,undefined',
 # would take pahole, and the guest has no use for it.
 VARIABLES = ('W=1', 'CONFIG_DEBUG_INFO_BTF_MODULES=')
 # This machine's compiler may be older than the one that built a kernel.
-OTHER_COMPILER = ('KCFLAGS=-Wno-attributes',
-                  'CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=')
+OTHER_COMPILER = ('CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=',)
+# What it does not align, arm64's ftrace warns of: so nothing of ours is traced there.
+FLAGS = {'arm64': '-Wno-attributes -fpatchable-function-entry=0'}
+OTHER_FLAGS = '-Wno-attributes'
 WARNING = re.compile(r'^\S+: warning:|^WARNING:', re.M)
 
 
@@ -114,7 +116,8 @@ def compiler(kernel):
 def variables(kernel):
     """What make is told of a kernel and of the compiler for it."""
     told = [f'KDIR={kernel.build}', f'CC={compiler(kernel)}', *VARIABLES,
-            *OTHER_COMPILER]
+            *OTHER_COMPILER,
+            f'KCFLAGS={FLAGS.get(kernel.machine.kbuild, OTHER_FLAGS)}']
     if kernel.arch != HOST:
         told += [f'ARCH={kernel.machine.kbuild}',
                  f'CROSS_COMPILE={kernel.machine.tuple}-']
