@@ -243,6 +243,7 @@ class Crowd(GuestTest):
     paging = FIRST
     cpus = 4
     slow = True
+    dear = True
     # The log must keep what is looked at; objects of one kind are counted.
     append = 'log_buf_len=16M slab_nomerge kmemleak=on'
 

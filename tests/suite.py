@@ -217,6 +217,7 @@ class GuestTest(unittest.TestCase):
     memory = '1G'
     cpus = 1                            # more only where it matters
     slow = False                        # to be started before the others
+    dear = False                        # only on the first of several kernels
     append = ''                         # for the kernel's command line
     needs = ()                          # what the kernel is to be built with
 
