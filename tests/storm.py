@@ -33,7 +33,7 @@ PATIENCE = 300
 # Of a storm of reports: those in the log of each module, and all; ways of changing;
 # and how often each is loaded of what is dead.
 Reports = collections.namedtuple('Reports', 'seconds loads reports times further')
-MANY, FEW = Reports(60, 1000, 10000, 100, 200), Reports(10, 20, 300, 5, 10)
+MANY, FEW = Reports(60, 1000, 10000, 100, 200), Reports(10, 8, 100, 3, 10)
 # Half of that in the log, where a kernel looks at each step of it.
 DEBUG = MANY._replace(loads=500)
 MODULES = ['lkm1', 'lkm2', 'lkm3', 'lkm4', 'lkm5']
