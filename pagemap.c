@@ -284,6 +284,7 @@ static volatile sig_atomic_t interrupted;
 static struct {
 	char text[OUTPUT_SIZE];
 	size_t used;
+	bool failed;	/* and nothing more is written */
 } output;
 
 /* 0, or -1 once it has said why. */
@@ -302,19 +303,18 @@ static int write_text(const char *text, size_t size)
 	return interrupted ? -1 : 0;
 }
 
-static int flush_output(void)
+static void flush_output(void)
 {
-	size_t size = output.used;
-
+	if (!output.failed)
+		output.failed = write_text(output.text, output.used);
 	output.used = 0;
-	return write_text(output.text, size);
 }
 
-/* Where the next line goes; NULL: those before it could not be written. */
+/* Where the next line goes. */
 static char *begin_line(void)
 {
-	if (output.used > OUTPUT_SIZE - LINE_ROOM && flush_output())
-		return NULL;
+	if (output.used > OUTPUT_SIZE - LINE_ROOM)
+		flush_output();
 	return output.text + output.used;
 }
 
@@ -1328,15 +1328,12 @@ static char *put_json_line(char *at, const struct run *run, long i)
 	return stpcpy(at, "}");
 }
 
-static int print_page(const struct run *run, long i)
+static void print_page(const struct run *run, long i)
 {
 	char *at = begin_line();
 
-	if (!at)
-		return -1;
 	end_line(run->options.json ? put_json_line(at, run, i) :
 				     put_line(at, run, i));
-	return 0;
 }
 
 /*
@@ -1371,73 +1368,66 @@ static enum kind kind_of(const struct run *run, long i)
 	return kind_of_entry(entry);
 }
 
-static int print_counts(const struct run *run, const char *kind,
-			unsigned long pages)
+static void print_counts(const struct run *run, const char *kind,
+			 unsigned long pages)
 {
 	unsigned long kb = pages * (run->process.page_size / 1024);
 	char *at = begin_line();
 
-	if (!at)
-		return -1;
 	end_line(at + sprintf(at,
 			      run->options.json ?
 				      "{\"kind\":\"%s\",\"pages\":%lu,\"kb\":%lu}" :
 				      "%-16s %14lu %14lu",
 			      kind, pages, kb));
-	return 0;
 }
 
-static int print_summary(const struct run *run)
+static void print_summary(const struct run *run)
 {
 	enum told told = run->options.flags ? WITH_FLAGS : WITHOUT_FLAGS;
 	unsigned long total = 0;
 	char *at = begin_line();
 
-	if (!at)
-		return -1;
 	if (!run->options.json)
 		end_line(at + sprintf(at, "%-16s %14s %14s", "KIND", "PAGES",
 				      "kB"));
 	for (int kind = 0; kind < KINDS; kind++) {
 		total += run->pages[kind];
-		if (kinds[kind].told & told &&
-		    print_counts(run, kinds[kind].name, run->pages[kind]))
-			return -1;
+		if (kinds[kind].told & told)
+			print_counts(run, kinds[kind].name, run->pages[kind]);
 	}
-	return run->options.json ? 0 : print_counts(run, "total", total);
+	if (!run->options.json)
+		print_counts(run, "total", total);
 }
 
-static int print_verdicts(const struct run *run)
+static void print_verdicts(const struct run *run)
 {
 	const unsigned long *n = run->checked;
 	char *at = begin_line();
 
-	if (!at)
-		return -1;
 	end_line(at + sprintf(at,
 			      run->options.json ?
 				      "{\"agree\":%lu,\"raced\":%lu,\"differ\":%lu,\"unseen\":%lu}" :
 				      "TOTAL AGREE %lu RACED %lu DIFFER %lu UNSEEN %lu",
 			      n[AGREE], n[RACED], n[DIFFER], n[UNSEEN]));
-	return 0;
 }
 
+/* 0, or -1 where what was shown cannot be written: there is no use in more. */
 static int show_batch(struct run *run)
 {
 	const struct options *options = &run->options;
 	const struct batch *b = &run->batch;
 
-	for (long i = 0; i < b->count; i++) {
+	for (long i = 0; i < b->count && !output.failed; i++) {
 		if (options->present && !(b->entries[i] & PM_PRESENT))
 			continue;
 		if (options->check)
 			run->checked[b->verdicts[i]]++;
 		if (options->summary)
 			run->pages[kind_of(run, i)]++;
-		else if (print_page(run, i))
-			return -1;
+		else
+			print_page(run, i);
 	}
-	return 0;
+	return output.failed ? -1 : 0;
 }
 
 static int show_range(struct run *run, struct range range)
@@ -1510,10 +1500,12 @@ static int print_all(struct run *run, const struct request *request)
 {
 	const struct options *options = &run->options;
 
-	if (show_request(run, request) ||
-	    (options->summary && print_summary(run)) ||
-	    (options->check && print_verdicts(run)))
+	if (show_request(run, request))
 		return -1;
+	if (options->summary)
+		print_summary(run);
+	if (options->check)
+		print_verdicts(run);
 	return run->checked[DIFFER] ? -1 : 0;
 }
 
@@ -1527,11 +1519,10 @@ static int answer(struct run *run, const struct request *request)
 		open_frames(&run->frames, run->process.page_size);
 	failed = (run->options.check && begin_check(&run->process)) ||
 		 print_all(run, request);
-	if (flush_output())
-		failed = -1;
+	flush_output();
 	if (run->options.check && restore_parameters())
 		failed = -1;
-	return failed;
+	return failed || output.failed;
 }
 
 int main(int argc, char **argv)

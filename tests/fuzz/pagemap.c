@@ -95,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int status;
 
 	output.used = 0;
+	output.failed = false;
 	differs = false;
 	fuzz_begin(data, size);
 	status = fuzz_call(run_pagemap);
