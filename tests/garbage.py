@@ -237,13 +237,22 @@ class Lazy(Garbage):
                     self.assertRegex(answer[1], re.compile(
                         r'^start +\d+ +\+0 +\d+ +\+0 +\d+ ', re.M))
 
+    @staticmethod
+    def records(*lines):
+        """What writes records of lkm5's, each as long as what is read in one go."""
+        return '\n'.join(f'printf "%-8191s\\n" "6,1,2,-;lkm5: {line}" >&9'
+                         for line in lines)
+
     def test_log(self):
         """lazy_allocation finds no report in a log of garbage, and goes"""
         command = (f"{self.helper('lazy_allocation')} --module ./lkm5.ko "
                    '--size 1M --step 1')
         fill = {'empty': ':', 'garbage': 'head -c 5000 fixtures/words >&9',
                 'a record of no module': 'echo "6,1,2,-;lkm5:" >&9',
-                'a record that is cut': 'printf "6,1,2,-;lkm5: Total VSZ = 1" >&9'}
+                'a record that is cut': 'printf "6,1,2,-;lkm5: Total VSZ = 1" >&9',
+                'a size below 0': self.records(
+                    'PID: $$', 'Total VSZ = 1', 'Total RSS = -1',
+                    'RSS ANON = 1 | RSS FILE = 1 | RSS SHMEM = 1 | SWAP = 1')}
         for what, how in fill.items():
             # A pipe: unlike the log, a file would be read from its end.
             prepare = f'''mkdir /proc/$$

@@ -302,6 +302,12 @@ class Exact(Lazy):
         self.assertEqual(run.rows[7].rss_change, 0)
         self.compare_table(run)
         self.assertIn('none given', run.table[8])
+        # Where the kernel was built without them it does not tell their size.
+        size = '/sys/kernel/mm/transparent_hugepage/hpage_pmd_size'
+        table = self.guest.check(f"""unshare -m sh -c '
+            [ ! -e {size} ] || mount --bind /dev/null {size} || exit
+            ./lazy_allocation --size 1M --step 8'""")
+        self.assertIn('none given', table.splitlines()[8])
         self.assertEqual([row.held for row in run.rows].count('-'), 3)
 
     def test_not_lazy(self):
@@ -361,9 +367,9 @@ class Program(Lazy):
             self.compare_chart(run, columns, rss, vsz)
             if rss == '#':
                 self.assertTrue('\n'.join(run.chart).isascii())
-        run = self.lazy('--size 1M', 'LANG=C COLUMNS=40')
+        run = self.lazy('--size 1M', 'LANG=C COLUMNS=30')
         self.assertEqual(len(run.chart), 15)
-        self.assertLessEqual(max(map(len, run.chart)), 40)
+        self.assertLessEqual(max(map(len, run.chart)), 30)
         self.assertGreater(max(line.count('#') for line in run.chart), 10)
 
     def test_terminal(self):
@@ -407,6 +413,58 @@ class Program(Lazy):
         """refuses a size for which there is no memory"""
         self.fails([('exec ./lazy_allocation --size 1G',
                      'are available: choose less')])
+
+    def test_limits(self):
+        """ends with 1 and a reason when it comes to a limit"""
+        lazy = './lazy_allocation --size'
+        self.fails([
+            (f'ulimit -v 50000; exec {lazy} 64M',
+             'cannot allocate --size bytes: Cannot allocate memory'),
+            (f'ulimit -n 7; exec {lazy} 1M',
+             'cannot make a pair of sockets: Too many open files'),
+            (f'ulimit -l 0; exec setpriv --bounding-set -ipc_lock {lazy} 1M',
+             'cannot lock this program into memory: ')])
+        if self.guest.kernel.has('TRANSPARENT_HUGEPAGE'):
+            self.fails([(f'ulimit -v 22000; exec {lazy} 16M', 'cannot map the room '
+                         'for a huge page: Cannot allocate memory')])
+
+    def test_no_fork(self):
+        """ends with 1 and a reason when there may be no more processes"""
+        limit = '/proc/sys/kernel/threads-max'
+        # Until it is put back the shell can do only what it does itself.
+        status, output = self.guest.run(f'''
+            old=$(cat {limit})
+            sh -c 'echo 1 >{limit}; exec ./lazy_allocation --size 1M' \\
+                >/tmp/out 2>/tmp/err
+            status=$?
+            echo $old >{limit}
+            cat /tmp/err
+            ({NOTHING_LEFT}) || echo left
+            exit $status''')
+        self.assertEqual((status, output), (
+            1, './lazy_allocation: cannot fork: Resource temporarily unavailable\n'))
+
+    def test_child_ends(self):
+        """ends with 1 and a reason when its child is killed"""
+        status, output = self.guest.run(f'''
+            {PIPE}
+            ./lazy_allocation >/run/lazy 2>&1 &
+            pid=$!; line='fork: parent'
+            {WAIT_LINE}
+            # It stands still before it has written all that it is told to.
+            read -r child </proc/$pid/task/$pid/children
+            kill -STOP $child
+            line='fork: child'
+            {WAIT_LINE}
+            kill -KILL $child
+            wait $pid
+            status=$?
+            cat <&8
+            ({NOTHING_LEFT}) || exit 100
+            exit $status''')
+        self.assertEqual(status, 1, output)
+        self.assertIn('\n./lazy_allocation: the child process ended before its time\n',
+                      output)
 
     def test_not_root(self):
         """refuses to run for who is not root"""
@@ -474,6 +532,14 @@ class Program(Lazy):
                         ('/tmp/empty/lkm5.ko', 'cannot load /tmp/empty/lkm5.ko'),
                         ('/tmp/half/lkm5.ko', 'cannot load /tmp/half/lkm5.ko'))])
         self.guest.check('! grep "^lkm" /proc/modules')
+        self.guest.check('mkdir -p /tmp/wrong; cp lkm1.ko /tmp/wrong/lkm5.ko')
+        status, output = self.guest.run(f'''
+            ./lazy_allocation --module /tmp/wrong/lkm5.ko 2>&1 >/dev/null
+            status=$?
+            {RMMOD} lkm1 && exit $status''')
+        self.assertEqual((status, output), (
+            1, './lazy_allocation: lkm5 was loaded, and cannot be unloaded; see '
+            'lsmod: No such file or directory\n'))
 
     def test_output(self):
         """ends with 1 when what it prints cannot be written"""

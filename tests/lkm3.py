@@ -22,7 +22,7 @@ import math
 import re
 import struct
 
-from suite import GuestTest
+from suite import INSMOD, RMMOD, GuestTest
 
 POINTERS = re.compile(
     r'PID: (\d+) \| PROCESS: (.+) \| STATE: (\d+) \(([RSDTtXZPI])\) \| '
@@ -213,6 +213,16 @@ class Lkm3(GuestTest):
                 stack.name, stack.used, stack.free, stack.magic), kind)
         self.assertEqual(rows[states['zombie']].group(4, 5, 6),
                          ('unknown',) * 3)
+
+    def test_namespace(self):
+        """all=1 shows a reader the tasks of his pid namespace, by its pids"""
+        output = self.guest.check(f'''
+            {INSMOD} lkm3.ko log=0 all=1
+            unshare --fork --pid dash -c 'cat /proc/lkm3; true'
+            {RMMOD} lkm3''')
+        rows = [EACH.fullmatch(line) for line in output.splitlines()]
+        self.assertEqual({row.group(1, 2, 3) for row in self.some(rows)},
+                         {('1', '1', 'dash'), ('2', '2', 'cat')})
 
     def test_trace(self):
         """trace=1 shows the calls that /proc/PID/stack has, where it may"""

@@ -586,6 +586,19 @@ class Rest(Entries):
                 self.fails(f'exec ./pagemap {pid} {address}', 1,
                            f'process {pid} has no user memory')
 
+    def test_no_memory(self):
+        """ends with 1 and a reason when a list of mappings is too long for it"""
+        pid = self.start('memory', 'vmas=60000').pid
+        # How much it takes without that list depends on the C library.
+        said = self.guest.check(f'''
+            for kb in $(seq 12000 -400 4000); do
+                (ulimit -v $kb; exec ./pagemap {pid} 0x1000) 2>&1 |
+                    grep 'cannot read' && exit
+            done
+            exit 1''')
+        self.assertEqual(said, f'./pagemap: cannot read /proc/{pid}/maps: '
+                         'Cannot allocate memory\n')
+
     def test_no_mapping(self):
         """ends with 1 when nothing is mapped at START, or nothing can be"""
         self.fails('exec ./pagemap $$ 0x1000', 1,
@@ -615,6 +628,9 @@ class Rest(Entries):
                           '--flags --present $$'):
             self.fails(f'./pagemap {arguments} >/dev/full', 1,
                        'cannot write the output: No space left on device')
+        pid = self.start('memory', 'reserved=9000').pid
+        self.fails(f'./pagemap {pid} >/dev/full', 1,
+                   'cannot write the output: No space left on device')
         self.fails('./pagemap --help >/dev/full', 1, 'cannot write the output')
         self.fails('./pagemap $$ >&-', 1, 'cannot write the output')
         self.fails(f'{CLOSED_PIPE}; ./pagemap $$ >&5', 1,

@@ -226,6 +226,31 @@ class Lines(Checking):
             1, './pagemap: lkm4 is to be asked, and is not loaded: sudo insmod '
             'lkm4.ko log=0 (if that is refused: docs/signing.md)\n'))
 
+    def test_not_ours(self):
+        """says so when lkm4 cannot be locked, set, or read"""
+        fill = f'for name in pid address length vmas phys; do : >{PARAMETERS}/$name; done'
+        only_read = ('mount -t tmpfs tmpfs /home/user && : >/home/user/file && '
+                     'mount -o remount,ro /home/user')
+        for prepare, said in (
+                (f'{only_read} && mount --bind /home/user/file /proc/lkm4',
+                 'cannot lock /proc/lkm4: Read-only file system'),
+                (f'mount -t tmpfs tmpfs {PARAMETERS}',
+                 f'cannot read {PARAMETERS}/pid: load the lkm4 that belongs to this '
+                 'pagemap: No such file or directory'),
+                (f"""mount -t tmpfs tmpfs {PARAMETERS} && {fill} &&
+                     mount -o remount,ro {PARAMETERS}""",
+                 f'cannot write {PARAMETERS}/phys: Read-only file system'),
+                (f'{only_read} && mount --bind /home/user/file {PARAMETERS}/address',
+                 f'cannot write {PARAMETERS}/address: Read-only file system'),
+                # Of which the first page cannot be read.
+                ('mount --bind /proc/1/mem /proc/lkm4',
+                 'cannot read /proc/lkm4 about ADDRESS (see dmesg): '
+                 'Input/output error')):
+            script = shlex.quote(f'{prepare}; exec ./pagemap --check 1')
+            status, output = self.guest.run(f'unshare -m sh -c {script} 2>&1')
+            line = re.sub('about 0x[0-9a-f]+', 'about ADDRESS', output.splitlines()[0])
+            self.assertEqual((status, line), (1, f'./pagemap: {said}'))
+
     def test_dying(self):
         """checks processes that come and go to the end, or says why not"""
         output = self.guest.check('''
@@ -513,11 +538,20 @@ class Lies(Checking):
     def test_ends(self):
         """says so when the process ends while lkm4 is asked"""
         pid, where, _, there, _ = self.restless()
-        status, lines = self.talk(pid, where, (f'fixtures/held end {pid}', there))
-        self.assertEqual(status, 1)
+        self.assert_ended(pid, *self.talk(
+            pid, where, (f'fixtures/held end {pid}', there)))
+
+    def test_ends_again(self):
+        """says so when it ends while lkm4 is asked again"""
+        pid, where, _, _, gone = self.restless()
+        self.assert_ended(pid, *self.talk(
+            pid, where, (':', gone), (f'fixtures/held end {pid}', gone)))
+
+    def assert_ended(self, pid, status, lines):
+        """All that is said is that the process has ended."""
+        self.assertEqual((status, len(lines)), (1, 1))
         self.assertRegex(lines[0], rf'^\./pagemap: process {pid} ended, or started '
                          'another program, before 0x[0-9a-f]+ was read$')
-        self.assertEqual(len(lines), 1)
 
     def test_signal(self):
         """puts lkm4's parameters back when it is told to end"""
