@@ -8,6 +8,8 @@ from suite import FIRST, OBJECTS, GuestTest
 # What makes a report long: so many processes, or mappings of one.
 LARGE = {'lkm1': (400, 0), 'lkm2': (400, 0), 'lkm3': (400, 0), 'lkm4': (0, 2000),
          'lkm5': (0, 2000)}
+# How often each is to be killed in the middle.
+TIMES = 32
 # What a kernel may have more of afterwards; each kill would add one.
 FEW = 5
 
@@ -19,10 +21,9 @@ class Killed(GuestTest):
     cpus = 2
     slow = True
 
-    @property
-    def times(self):
-        """How often each is to be killed in the middle: less where that takes long."""
-        return 32 // self.guest.kernel.patience
+    def scaled(self, number):
+        """Less, where everything takes longer."""
+        return number // self.guest.kernel.patience
 
     def words(self, module):
         """What makes the report long."""
@@ -32,8 +33,8 @@ class Killed(GuestTest):
 
     def kill(self, how, module):
         """Kill who reports, again and again."""
-        processes, mappings = LARGE[module]
-        command = (f'fixtures/killed {how} {module} {self.times} {processes} {mappings} '
+        times, processes, mappings = map(self.scaled, (TIMES, *LARGE[module]))
+        command = (f'fixtures/killed {how} {module} {times} {processes} {mappings} '
                    f'{self.words(module)}')
         status, output = self.guest.run(f'''
             {OBJECTS}
