@@ -15,7 +15,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all storms fuzz bench figures lint shell help
+.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -47,6 +47,9 @@ test-debug: ## the tests on a kernel that looks for wrong use of memory and lock
 
 test-debug-all: ## the same on all such kernels, with storms of a minute, for docs/reliability.md
 	@tests/vm/setup && tests/run --long --reliability --kernel=debug,6.1,newest
+
+coverage: ## which lines the tests reach, and why not the others, for docs/reliability.md
+	@tests/vm/setup && tests/coverage $(T)
 
 storms: ## all five report while processes come and go, for a minute and more (K=: on another kernel)
 	@tests/vm/setup && tests/run --long --kernel=$(or $(K),$(STORMS)) storm

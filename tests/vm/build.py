@@ -17,7 +17,7 @@ from cache import announce, cache, locked
 from machines import HOST
 
 TREE = Path(__file__).resolve().parents[2]
-SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.c',
+SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.[ch]',
            'tests/planted/*')
 HELPERS = ('pagemap', 'lazy_allocation')
 # A helper that ends at the first thing that C does not define. The runtime is in
@@ -32,6 +32,10 @@ OTHER_COMPILER = ('CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=',)
 # What it does not align, arm64's ftrace warns of: so nothing of ours is traced there.
 FLAGS = {'arm64': '-Wno-attributes -fpatchable-function-entry=0'}
 OTHER_FLAGS = '-Wno-attributes'
+# What counts how often each line is executed. Optimized, lines are joined; the
+# kernel's headers take -O1 at least.
+COUNTED = ('GCOV_PROFILE=y', f'KCFLAGS={OTHER_FLAGS} -O1',
+           'CFLAGS=-O0 -g --coverage -include fixtures/counted.h')
 WARNING = re.compile(r'^\S+: warning:|^WARNING:', re.M)
 
 
@@ -113,7 +117,7 @@ def compiler(kernel):
     return 'gcc' if kernel.arch == HOST else f'{kernel.machine.tuple}-gcc'
 
 
-def variables(kernel):
+def variables(kernel, counted):
     """What make is told of a kernel and of the compiler for it."""
     told = [f'KDIR={kernel.build}', f'CC={compiler(kernel)}', *VARIABLES,
             *OTHER_COMPILER,
@@ -121,7 +125,7 @@ def variables(kernel):
     if kernel.arch != HOST:
         told += [f'ARCH={kernel.machine.kbuild}',
                  f'CROSS_COMPILE={kernel.machine.tuple}-']
-    return told
+    return [*told, *COUNTED] if counted else told
 
 
 def is_old(program, source):
@@ -169,33 +173,33 @@ def fingerprint(kernel):
     return '\n'.join(facts)
 
 
-def build(kernel):
-    """Build everything for a kernel; only what changed is made again."""
+def build(kernel, counted=False):
+    """Build everything for a kernel; only what changed is made again. counted:
+    what is built counts how often its lines are executed (tests/coverage)."""
     key = hashlib.sha256(str(TREE).encode()).hexdigest()[:12]
-    copy = cache('build', f'{key}-{kernel.release}')
+    copy = cache('build', f"{key}-{kernel.release}{'-counted' * counted}")
     stamp = copy / 'built'
     facts = fingerprint(kernel)
     with locked(copy.name):
         if not stamp.exists() or stamp.read_text() != facts:
             announce(f'{kernel.name}: building for {kernel.release}')
-            make_all(kernel, copy)
+            make_all(kernel, copy, counted)
             stamp.write_text(facts)
     return Build(copy)
 
 
-def make_all(kernel, copy):
+def make_all(kernel, copy, counted):
     """Build in the copy, which is given up where something is wrong: make would
     not say again what it said of a file that it has made."""
+    make = ['make', '--no-print-directory', *variables(kernel, counted)]
     try:
         copy_sources(copy)
-        run(['make', '--no-print-directory',
-             f'-j{len(os.sched_getaffinity(0))}', *variables(kernel)], copy)
+        run([*make, f'-j{len(os.sched_getaffinity(0))}'], copy)
         if kernel.is_built:
-            run(['make', '--no-print-directory', *variables(kernel), '-C',
-                 str(kernel.build), f'M={copy}/planted'], copy)
+            run([*make, '-C', str(kernel.build), f'M={copy}/planted'], copy)
             sign_modules(kernel, copy)
         compile_fixtures(copy, compiler(kernel))
-        if kernel.arch == HOST:
+        if kernel.arch == HOST and not counted:
             compile_checked(copy)
     except BuildError:
         shutil.rmtree(copy)
