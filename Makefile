@@ -46,7 +46,7 @@ test-debug: ## the tests on a kernel that looks for wrong use of memory and lock
 	@tests/vm/setup && tests/run --kernel=newest-kasan $(T)
 
 test-debug-all: ## the same on all such kernels, with storms of a minute, for docs/reliability.md
-	@tests/vm/setup && tests/run --long --reliability --kernel=debug,6.1,newest
+	@tests/vm/setup && tests/run --long --reliability --kernel=debug,6.1
 
 coverage: ## which lines the tests reach, and why not the others, for docs/reliability.md
 	@tests/vm/setup && tests/coverage $(T)
