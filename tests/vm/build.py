@@ -128,17 +128,18 @@ def variables(kernel, counted):
     return [*told, *COUNTED] if counted else told
 
 
-def is_old(program, source):
-    """Whether a program is to be made of its source, again or at all."""
-    return (not program.exists()
-            or program.stat().st_mtime <= source.stat().st_mtime)
+def is_old(program, *sources):
+    """Whether a program is to be made of its sources, again or at all."""
+    return not program.exists() or any(
+        program.stat().st_mtime <= source.stat().st_mtime for source in sources)
 
 
 def compile_fixtures(copy, gcc):
     """Each fixture is one static program, with nothing to load at start."""
+    headers = list(copy.glob('fixtures/*.h'))
     for source in sorted(copy.glob('fixtures/*.c')):
         program = source.with_suffix('')
-        if is_old(program, source):
+        if is_old(program, source, *headers):
             run([gcc, '-O2', '-Wall', '-static', '-pthread', '-o',
                  str(program), str(source)], copy)
 
