@@ -43,6 +43,14 @@ case $text in "$line"*) ;; *) echo "never said: $line"; exit 99 ;; esac'''
 NOTHING_LEFT = ('[ ! -d /sys/module/lkm5 ] && [ ! -d /sys/module/lkm4 ] && '
                 '! grep -s "(lazy_allocation) [^ZX]" /proc/[0-9]*/stat')
 
+# Tell what it still says, and end as it does; or with 100 where something is left.
+END = f'''
+wait $pid
+status=$?
+cat <&8
+({NOTHING_LEFT}) || exit 100
+exit $status'''
+
 
 def quarter(size):
     """kB of a quarter."""
@@ -457,11 +465,7 @@ class Program(Lazy):
             line='fork: child'
             {WAIT_LINE}
             kill -KILL $child
-            wait $pid
-            status=$?
-            cat <&8
-            ({NOTHING_LEFT}) || exit 100
-            exit $status''')
+            {END}''')
         self.assertEqual(status, 1, output)
         self.assertIn('\n./lazy_allocation: the child process ended before its time\n',
                       output)
@@ -580,11 +584,7 @@ class Program(Lazy):
             pid=$!; line='{line}'
             {WAIT_LINE}
             kill -{signal} $pid
-            wait $pid
-            status=$?
-            cat <&8
-            ({NOTHING_LEFT}) || exit 100
-            exit $status''')
+            {END}''')
         return status, output
 
     def test_signals(self):
@@ -625,11 +625,7 @@ class Program(Lazy):
             rm /run/keys
             {WAIT_LINE}
             printf '\\003' >&9
-            wait $pid
-            status=$?
-            cat <&8
-            ({NOTHING_LEFT}) || exit 100
-            exit $status''')
+            {END}''')
         self.assertEqual(status, 130, output)
         self.assertIn('interrupted; no module stays loaded', output)
 
