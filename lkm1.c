@@ -62,10 +62,10 @@ static int ask(struct facts *facts)
 
 /* Whether the task has a pid in the namespace; its figures are in @row then. */
 static bool copy_task(struct row *row, struct task_struct *task,
-		      struct pid_namespace *ns)
+		      const struct facts *facts, struct pid_namespace *ns)
 {
 	row->pid = task_tgid_nr_ns(task, ns);
-	row->tid = task_pid_nr_ns(task, ns);
+	row->tid = facts->each_thread ? task_pid_nr_ns(task, ns) : row->pid;
 	row->ppid = task_ppid_nr_ns(task, ns);
 	row->threads = get_nr_threads(task);
 	row->state = task_state(task);
@@ -74,12 +74,11 @@ static bool copy_task(struct row *row, struct task_struct *task,
 	return row->pid && row->tid;
 }
 
-/* How many rows there are; no more than the first @room of them are copied. */
 static size_t copy_tasks(struct facts *facts, void *rows, size_t room)
 {
 	struct pid_namespace *ns = task_active_pid_ns(current);
 	struct task_struct *process, *thread;
-	struct row *list = rows, beyond;
+	struct row *list = rows;
 	size_t n = 0, before;
 
 	facts->processes = 0;
@@ -88,9 +87,9 @@ static size_t copy_tasks(struct facts *facts, void *rows, size_t room)
 		before = n;
 		if (facts->each_thread)
 			for_each_thread(process, thread)
-				n += copy_task(n < room ? &list[n] : &beyond, thread, ns);
+				n += n >= room || copy_task(&list[n], thread, facts, ns);
 		else	/* not its first thread: for a moment of exec() that is another */
-			n += copy_task(n < room ? &list[n] : &beyond, process, ns);
+			n += n >= room || copy_task(&list[n], process, facts, ns);
 		/* One that has just lost its pid has no line. */
 		facts->processes += n > before;
 	}
@@ -100,13 +99,11 @@ static size_t copy_tasks(struct facts *facts, void *rows, size_t room)
 
 static void count_states(struct facts *facts)
 {
-	size_t i;
+	const struct row *row;
 
-	for (i = 0; i < facts->n; i++) {
-		const struct row *row = &facts->rows[i];
-		const char *state = strchr(STATES, state_letter(row->state));
-
-		facts->in_state[state - STATES]++;
+	BUILD_BUG_ON(TASK_REPORT_MAX * 2 != 1 << (sizeof(STATES) - 1));
+	for (row = facts->rows; row < facts->rows + facts->n; row++) {
+		facts->in_state[__task_state_index(row->state, 0)]++;
 		facts->threads += facts->each_thread ? 1 : row->threads;
 	}
 }
@@ -145,14 +142,19 @@ static void print_totals(struct out *out, const struct facts *facts)
 static void print_row(struct out *out, const struct facts *facts,
 		      const struct row *row)
 {
-	char name[SAFE_NAME_LEN], tid[24] = "";
+	char *to = line_begin(out);
 
+	to = put_decimal(put_text(to, "PID: "), row->pid);
+	to = put_name(put_text(to, " | PROCESS: "), row->comm);
+	to = put_decimal(put_text(to, " | STATE: "), row->state);
+	to = put_char(put_text(to, " ("), state_letter(row->state));
+	to = put_decimal(put_text(to, ") | PPID: "), row->ppid);
+	to = put_decimal(put_text(to, " | THREADS: "), row->threads);
+	if (row->kernel)
+		to = put_text(to, " | KERNEL");
 	if (facts->each_thread)
-		scnprintf(tid, sizeof(tid), " | TID: %d", row->tid);
-	report_line(out, "PID: %d | PROCESS: %s | STATE: %u (%c) | PPID: %d | THREADS: %d%s%s",
-		    row->pid, safe_name(name, row->comm), row->state,
-		    state_letter(row->state), row->ppid, row->threads,
-		    row->kernel ? " | KERNEL" : "", tid);
+		to = put_decimal(put_text(to, " | TID: "), row->tid);
+	line_end(out, to);
 }
 
 static void print(struct out *out, const struct facts *facts, loff_t row)

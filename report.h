@@ -5,7 +5,7 @@
  *	struct param	a module parameter: text until a report is asked for
  *	struct report	what a module must say to have its report made
  *	report_line()	one line, to the kernel log or to /proc/lkmN
- *	safe_name()	a process's name that cannot forge a line
+ *	line_begin()	the same of a row that there are ten thousands of
  *	find_task()	a pid's task, with a reference
  *	find_mm()	a process's address space, with a reference
  *	copy_rows()	a snapshot of as many rows as there happen to be
@@ -44,11 +44,12 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/seq_file.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <linux/string_helpers.h>
 
 #include "compat.h"
+#include "line.h"
 
 #ifndef CONFIG_64BIT
 #error "The reports are written for 64-bit kernels."
@@ -59,11 +60,13 @@ struct facts;
 /**
  * struct out - where the lines of a report go
  * @seq: the reader of /proc/lkmN, or NULL for the kernel log
+ * @row: for the log: room for ROW_LEN bytes
  * @lines: lines written so far
  * @bytes: room they take in the kernel log
  */
 struct out {
 	struct seq_file *seq;
+	char *row;
 	unsigned long lines;
 	unsigned long bytes;
 };
@@ -97,42 +100,6 @@ struct report {
 };
 
 static const struct report report;	/* the module's own, defined at its end */
-
-/* ---- strings that somebody else chose --------------------------------- */
-
-/* Room for a name of which every byte had to be escaped. */
-#define SAFE_NAME_LEN (4 * TASK_COMM_LEN)
-
-/**
- * safe_string() - a string made safe to print
- * @buf: where it goes
- * @size: room in @buf: 4 bytes for each of @string and one more always suffice
- * @string: what somebody else chose
- *
- * A newline could forge a line and an escape sequence repaint a terminal, so
- * control bytes and the backslash are written as in C. All other bytes pass,
- * and UTF-8 names read as names.
- *
- * Return: @buf.
- */
-static inline const char *safe_string(char *buf, size_t size, const char *string)
-{
-	static const char unsafe[] =
-		"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
-		"\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\\";
-	int len = string_escape_mem(string, strlen(string), buf, size - 1,
-				    ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_OCTAL,
-				    unsafe);
-
-	buf[min_t(size_t, len, size - 1)] = '\0';
-	return buf;
-}
-
-/* safe_name() - a task's name made safe; @buf has room for SAFE_NAME_LEN */
-static inline const char *safe_name(char *buf, const char *comm)
-{
-	return safe_string(buf, SAFE_NAME_LEN, comm);
-}
 
 /* ---- parameters ------------------------------------------------------- */
 
@@ -295,6 +262,42 @@ static __printf(2, 3) void report_line(struct out *out, const char *fmt, ...)
 		pr_info("%pV\n", &line);
 	}
 	va_end(args);
+}
+
+/* Bytes that a row made by line_begin() may have, its newline included. */
+#define ROW_LEN 256
+
+/**
+ * line_begin() - begin a line that is put together by hand
+ * @out: where it goes
+ *
+ * Only for the first line of a row.
+ *
+ * Return: where to put up to ROW_LEN - 1 bytes. line_end() is to follow.
+ */
+static inline char *line_begin(struct out *out)
+{
+	char *row = out->row;
+
+	if (out->seq)
+		seq_get_buf(out->seq, &row);
+	return row;
+}
+
+/* line_end() - end it; @end is behind its last byte */
+static inline void line_end(struct out *out, char *end)
+{
+	char *row = line_begin(out);
+
+	if (out->seq) {
+		*end++ = '\n';
+		seq_commit(out->seq, end - row);
+		return;
+	}
+	*end = '\0';
+	out->lines++;
+	out->bytes += log_room(end - row);
+	pr_info("%s\n", row);
 }
 
 /* ---- tasks and their memory ------------------------------------------- */
@@ -487,11 +490,25 @@ static void report_stop(struct seq_file *seq, void *v)
 {
 }
 
+/*
+ * A report that turns out to be long is read by the 64 kB, a short one has the page
+ * that seq_file takes by itself.
+ */
+#define FEW_ROWS 32
+#define READ_LEN SZ_64K
+
+/* Where a row finds no room, seq_file gives what it has to the reader and comes
+ * again, or takes twice as much room. */
 static int report_show(struct seq_file *seq, void *v)
 {
 	struct out out = { .seq = seq };
+	loff_t row = *(loff_t *)v;
 
-	report.print(&out, seq->private, *(loff_t *)v);
+	if (seq->size - seq->count < ROW_LEN ||
+	    (row >= FEW_ROWS && seq->size < READ_LEN))
+		seq_commit(seq, -1);
+	else
+		report.print(&out, seq->private, row);
 	return 0;
 }
 
@@ -551,7 +568,8 @@ static const struct proc_ops report_proc_ops = {
 
 static int report_to_log(struct facts *facts)
 {
-	struct out out = { };
+	char text[ROW_LEN];
+	struct out out = { .row = text };
 	loff_t row;
 	int more;
 

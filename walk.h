@@ -144,12 +144,14 @@ static inline void print_vma(struct out *out, const struct mappings *maps,
 			     size_t i, bool resident)
 {
 	const struct mapping *map = &maps->list[i];
-	char buf[RIGHTS_LEN], rss[32] = "";
+	char *to = line_begin(out), may[RIGHTS_LEN];
 
+	to = put_hex(put_text(to, "VM START = "), map->start);
+	to = put_hex(put_text(to, " VM END = "), map->end);
+	to = put_text(put_text(to, " | "), rights(may, map->flags));
 	if (resident)
-		scnprintf(rss, sizeof(rss), " | RSS = %lu", map->resident >> 10);
-	report_line(out, "VM START = %lx VM END = %lx | %s%s", map->start, map->end,
-		    rights(buf, map->flags), rss);
+		to = put_decimal(put_text(to, " | RSS = "), map->resident >> 10);
+	line_end(out, to);
 }
 
 /* ---- the page walk ---------------------------------------------------- */

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * line.h - text, number by number and name by name
+ *
+ *	safe_string()	a string that cannot forge a line
+ *	safe_name()	the same of a process's name
+ *	put_text()	text,
+ *	put_char()	a character,
+ *	put_decimal()	a number,
+ *	put_hex()	a number in hexadecimal,
+ *	put_name()	a process's name, made safe
+ *
+ * Most lines are printf's. Those that a report may have ten thousands of are put
+ * together here: printf would take more time for one of them than all the rest of
+ * the report does. Each put_*() writes at @to, no NUL behind it, and returns where
+ * the next one goes on; who calls has the room (report.h: ROW_LEN).
+ */
+#ifndef LKM_LINE_H
+#define LKM_LINE_H
+
+#include <linux/bitops.h>
+#include <linux/kernel.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+#include <linux/string_helpers.h>
+
+/* ---- strings that somebody else chose --------------------------------- */
+
+/* Room for a name of which every byte had to be escaped. */
+#define SAFE_NAME_LEN (4 * TASK_COMM_LEN)
+
+/**
+ * safe_string() - a string made safe to print
+ * @buf: where it goes
+ * @size: room in @buf: 4 bytes for each of @string and one more always suffice
+ * @string: what somebody else chose
+ *
+ * A newline could forge a line and an escape sequence repaint a terminal, so
+ * control bytes and the backslash are written as in C. All other bytes pass,
+ * and UTF-8 names read as names.
+ *
+ * Return: @buf.
+ */
+static inline const char *safe_string(char *buf, size_t size, const char *string)
+{
+	static const char unsafe[] =
+		"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
+		"\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\\";
+	int len = string_escape_mem(string, strlen(string), buf, size - 1,
+				    ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_OCTAL,
+				    unsafe);
+
+	buf[min_t(size_t, len, size - 1)] = '\0';
+	return buf;
+}
+
+/* safe_name() - a task's name made safe; @buf has room for SAFE_NAME_LEN */
+static inline const char *safe_name(char *buf, const char *comm)
+{
+	return safe_string(buf, SAFE_NAME_LEN, comm);
+}
+
+/* ---- lines put together by hand --------------------------------------- */
+
+/* Always inline: of a literal the compiler then knows the length. */
+static __always_inline char *put_text(char *to, const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(to, text, len);
+	return to + len;
+}
+
+static inline char *put_char(char *to, char c)
+{
+	*to = c;
+	return to + 1;
+}
+
+/* put_decimal() - 20 bytes at most */
+static inline char *put_decimal(char *to, u64 number)
+{
+	static const char pairs[] =
+		"00010203040506070809101112131415161718192021222324"
+		"25262728293031323334353637383940414243444546474849"
+		"50515253545556575859606162636465666768697071727374"
+		"75767778798081828384858687888990919293949596979899";
+	char digits[20], *at = digits + sizeof(digits);
+	const char *pair;
+
+	for (; number >= 10; number /= 100) {
+		pair = &pairs[number % 100 * 2];
+		*--at = pair[1];
+		*--at = pair[0];
+	}
+	/* An odd number of digits has one left, and 0 has one. */
+	if (number || at == digits + sizeof(digits))
+		*--at = '0' + number;
+	while (at < digits + sizeof(digits))
+		*to++ = *at++;
+	return to;
+}
+
+/* put_hex() - 16 bytes at most */
+static inline char *put_hex(char *to, u64 number)
+{
+	int shift = number ? (fls64(number) - 1) & ~3 : 0;
+
+	for (; shift >= 0; shift -= 4)
+		*to++ = "0123456789abcdef"[number >> shift & 15];
+	return to;
+}
+
+/* put_name() - SAFE_NAME_LEN bytes at most */
+static inline char *put_name(char *to, const char *comm)
+{
+	char safe[SAFE_NAME_LEN];
+
+	for (; *comm; comm++) {
+		if ((unsigned char)*comm < ' ' || *comm == '\x7f' || *comm == '\\')
+			return put_text(to, safe_name(safe, comm));
+		*to++ = *comm;
+	}
+	return to;
+}
+
+#endif /* LKM_LINE_H */
