@@ -42,8 +42,7 @@ struct heap {
 	u64 started;		/* nanoseconds; tells a pid that is used anew */
 	unsigned int state;
 	unsigned long bytes;
-	long count[NR_MM_COUNTERS];	/* pages, by MM_* */
-	const struct mm_struct *sharing;	/* other processes count there, too */
+	struct counts counts;
 	long resident;		/* bytes; -1: unknown, the process is gone */
 	char comm[TASK_COMM_LEN];
 };
@@ -70,55 +69,38 @@ static int ask(struct facts *facts)
 	return err ?: param_flag(&resident, "resident", false, &facts->resident);
 }
 
-/* Whether @task has user memory; if so, its figures are in @heap. */
-static bool copy_memory(struct heap *heap, struct task_struct *task)
+static void copy_memory(void *to, struct mm_struct *mm, struct task_struct *user)
 {
-	struct mm_struct *mm;
-	unsigned long start, end;
+	unsigned long start = READ_ONCE(mm->start_brk), end = READ_ONCE(mm->brk);
+	struct heap *heap = to;
 
-	task_lock(task);
-	/* A kernel thread may borrow the mm of a process: it is not its own. */
-	mm = task->flags & PF_KTHREAD ? NULL : task->mm;
-	if (mm) {
-		start = READ_ONCE(mm->start_brk);
-		end = READ_ONCE(mm->brk);
-		heap->bytes = end > start ? end - start : 0;
-		heap->sharing = mm_counters(mm, task, 0, heap->count) ? NULL : mm;
-	}
-	task_unlock(task);
-	return mm;
+	heap->bytes = end > start ? end - start : 0;
+	copy_counts(&heap->counts, mm, user, 0);
 }
 
+/* Whether the process has a pid in the namespace, and user memory. */
 static bool copy_heap(struct heap *heap, struct task_struct *process,
 		      struct pid_namespace *ns)
 {
-	struct task_struct *thread;
-
 	heap->pid = task_tgid_nr_ns(process, ns);
 	if (!heap->pid)
 		return false;
 	heap->started = process->start_time;
 	heap->state = task_state(process);
 	copy_name(heap->comm, process);
-	/* The first thread may have ended before the others. */
-	for_each_thread(process, thread)
-		if (copy_memory(heap, thread))
-			return true;
-	return false;
+	return look_at_mm(process, copy_memory, heap);
 }
 
-/* How many heaps there are; no more than the first @room of them are copied. */
 static size_t copy_heaps(struct facts *facts, void *rows, size_t room)
 {
 	struct pid_namespace *ns = task_active_pid_ns(current);
 	struct task_struct *process;
-	struct heap *list = rows, beyond;
+	struct heap *list = rows;
 	size_t n = 0;
 
 	rcu_read_lock();
 	for_each_process(process)
-		if (copy_heap(n < room ? &list[n] : &beyond, process, ns))
-			n++;
+		n += n >= room || copy_heap(&list[n], process, ns);
 	rcu_read_unlock();
 	return n;
 }
@@ -202,9 +184,7 @@ static int collect(struct facts *facts)
 	if (!facts->heaps)
 		return -ENOMEM;
 	for (heap = facts->heaps; heap < facts->heaps + facts->n; heap++) {
-		/* A pass over all tasks, so not under any lock. */
-		if (heap->sharing)
-			mm_counters_of_sharers(heap->sharing, heap->count);
+		settle_counts(&heap->counts);
 		cond_resched();
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -233,11 +213,10 @@ static void print_heap(struct out *out, const struct facts *facts,
 	else if (facts->resident)
 		scnprintf(resident, sizeof(resident), " | RESIDENT: %ld kB",
 			  heap->resident >> 10);
-	report_line(out, "PID: %d | PROCESS: %s | STATE: %u (%c) | HEAP: %lX (%lu kB) | ANON: %ld kB%s",
+	report_line(out, "PID: %d | PROCESS: %s | STATE: %u (%c) | HEAP: %lX (%lu kB) | ANON: %lu kB%s",
 		    heap->pid, safe_name(name, heap->comm), heap->state,
 		    state_letter(heap->state), heap->bytes, heap->bytes >> 10,
-		    max(heap->count[MM_ANONPAGES], 0L) << (PAGE_SHIFT - 10),
-		    resident);
+		    pages_to_kb(heap->counts.n[MM_ANONPAGES]), resident);
 }
 
 static void print(struct out *out, const struct facts *facts, loff_t row)

@@ -29,73 +29,106 @@
  * each mapping. A process that runs changes meanwhile, and its tables are not
  * looked at in one instant.
  *
+ * all=1, in place of pid=, prints a line for each process, the largest RSS first,
+ * and the sums. (What processes share counts for each of them.)
+ *
+ *	PID: 3170 | PROCESS: lazy | VSZ: 2488 kB | RSS: 1592 kB | SWAP: 0 kB
+ *	PROCESSES: 81 | VSZ: 1234567 kB | RSS: 345678 kB | SWAP: 0 kB
+ *
  * From: mm_struct: the VMAs, total_vm, rss_stat, pgtables_bytes; the page tables.
+ *	all=1: the list of processes, total_vm and rss_stat.
  * Under: a reference to the task, then to its mm; the mmap lock for the VMAs and
  *	total_vm, which change under it. The counters change under no lock: they
  *	are exact for a process that is stopped. The page tables: look by look, by
- *	the protocol at the head of walk.h.
+ *	the protocol at the head of walk.h. all=1: RCU for the list, task_lock() for
+ *	each mm.
  * By hand: VSZ: ps -o vsz, VIRT of top. RSS, ANON, SWAP: Rss, Anonymous, Swap in
  *	/proc/PID/smaps_rollup. FILE and SHMEM: what is Rss and not Anonymous in
  *	/proc/PID/smaps, by mapping; so is the RSS of each. PAGE TABLES: VmPTE in
  *	/proc/PID/status (whose Rss lines are the estimate on older kernels). The
- *	VMAs: /proc/PID/maps without [vsyscall].
+ *	VMAs: /proc/PID/maps without [vsyscall]. all=1: ps aux --sort=-rss, whose
+ *	RSS is the estimate on older kernels.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/pid_namespace.h>
 #include <linux/slab.h>
 
 #include "report.h"
 #include "walk.h"
 
-PARAM(pid, "pid of the process (1 to 4194304, must be given)");
+PARAM(pid, "pid of the process (1 to 4194304, must be given, but for all=1)");
+PARAM(all, "1: a line for each process, the largest RSS first, in place of pid= (0 or 1, default 0)");
 PARAM(vmas, "2: list the mappings with the RSS of each; 1: list them; 0: only count them (0 to 2, default 1)");
 PARAM(verify, "1: count RSS in the page tables as well (0 or 1, default 0)");
 
+/* What the line of one process says, with all=1. */
+struct size {
+	struct list_head list;
+	pid_t pid;
+	unsigned long vsz;	/* pages */
+	unsigned long rss;	/* pages */
+	struct counts counts;
+	char comm[TASK_COMM_LEN];
+};
+
 struct facts {
+	bool all;
 	pid_t pid;
 	u64 vmas;
 	bool verify;
 	char comm[TASK_COMM_LEN];
 	struct mappings maps;
-	unsigned long vsz;			/* pages */
-	long count[NR_MM_COUNTERS];		/* pages, by MM_* */
-	unsigned long estimate;			/* pages */
-	unsigned long tables;			/* bytes */
-	unsigned long walked;			/* bytes in memory, by walking */
+	unsigned long vsz;		/* pages */
+	struct counts counts;
+	unsigned long estimate;		/* pages */
+	unsigned long tables;		/* bytes */
+	unsigned long walked;		/* bytes in memory, by walking */
+	struct size *sizes;
+	const struct size **by_rss;	/* the same, in order */
+	size_t n;
 };
+
+struct params {
+	struct param pid, all, vmas, verify;
+};
+
+static int ask_all(const struct params *params)
+{
+	if (!*params->pid.text && !*params->vmas.text && !*params->verify.text)
+		return 0;
+	pr_err("all=1: shows every process; give it without pid=, vmas= and verify=, or leave it out\n");
+	return -EINVAL;
+}
 
 static int ask(struct facts *facts)
 {
-	struct param pid, vmas, verify;
+	struct params params;
 	int err;
 
 	kernel_param_lock(THIS_MODULE);
-	pid = pid_param;
-	vmas = vmas_param;
-	verify = verify_param;
+	params = (struct params){ pid_param, all_param, vmas_param, verify_param };
 	kernel_param_unlock(THIS_MODULE);
-	err = param_pid(&pid, 0, &facts->pid);
-	err = err ?: param_number(&vmas, "vmas", 1, 2, &facts->vmas);
-	return err ?: param_flag(&verify, "verify", false, &facts->verify);
+	err = param_flag(&params.all, "all", false, &facts->all);
+	if (err)
+		return err;
+	if (facts->all)
+		return ask_all(&params);
+	err = param_pid(&params.pid, 0, &facts->pid);
+	err = err ?: param_number(&params.vmas, "vmas", 1, 2, &facts->vmas);
+	return err ?: param_flag(&params.verify, "verify", false, &facts->verify);
 }
 
-static unsigned long rss(const struct facts *facts)
-{
-	return facts->count[MM_ANONPAGES] + facts->count[MM_FILEPAGES] +
-	       facts->count[MM_SHMEMPAGES];
-}
+/* ---- one process ------------------------------------------------------ */
 
 static void collect_counters(struct facts *facts, struct mm_struct *mm,
 			     struct task_struct *task)
 {
-	int i;
-
 	/* One of the references to the mm is ours. */
-	if (!mm_counters(mm, task, 1, facts->count))
-		mm_counters_of_sharers(mm, facts->count);
-	for (i = 0; i < NR_MM_COUNTERS; i++)
-		facts->count[i] = max(facts->count[i], 0L);
+	copy_counts(&facts->counts, mm, task, 1);
+	settle_counts(&facts->counts);
 	facts->estimate = get_mm_rss(mm);
 	facts->tables = mm_pgtables_bytes(mm);
 }
@@ -145,7 +178,7 @@ static int collect_mm(struct facts *facts, struct mm_struct *mm,
 	return 0;
 }
 
-static int collect(struct facts *facts)
+static int collect_process(struct facts *facts)
 {
 	struct task_struct *task = find_task(facts->pid);
 	struct mm_struct *mm;
@@ -165,14 +198,111 @@ put_task:
 	return err;
 }
 
+/* ---- all of them ------------------------------------------------------ */
+
+static void copy_memory(void *to, struct mm_struct *mm, struct task_struct *user)
+{
+	struct size *size = to;
+
+	size->vsz = READ_ONCE(mm->total_vm);
+	copy_counts(&size->counts, mm, user, 0);
+}
+
+/* Whether the process has a pid in the namespace. */
+static bool copy_size(struct size *size, struct task_struct *process,
+		      struct pid_namespace *ns)
+{
+	size->pid = task_tgid_nr_ns(process, ns);
+	copy_name(size->comm, process);
+	size->vsz = 0;
+	size->counts = (struct counts){ };
+	/* A kernel thread, or a zombie, has no memory, but a line. */
+	look_at_mm(process, copy_memory, size);
+	return size->pid;
+}
+
+static size_t copy_sizes(struct facts *facts, void *rows, size_t room)
+{
+	struct pid_namespace *ns = task_active_pid_ns(current);
+	struct task_struct *process;
+	struct size *list = rows;
+	size_t n = 0;
+
+	rcu_read_lock();
+	for_each_process(process)
+		n += n >= room || copy_size(&list[n], process, ns);
+	rcu_read_unlock();
+	return n;
+}
+
+/* The larger RSS first; equal ones stay in the order of the task list. */
+static int compare(void *unused, const struct list_head *a, const struct list_head *b)
+{
+	return list_entry(a, struct size, list)->rss <
+	       list_entry(b, struct size, list)->rss;
+}
+
+/* The sums are in the facts' own VSZ and counters. */
+static int settle_sizes(struct facts *facts, struct list_head *sizes)
+{
+	struct size *size;
+	int i;
+
+	for (size = facts->sizes; size < facts->sizes + facts->n; size++) {
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		settle_counts(&size->counts);
+		size->rss = counted_rss(&size->counts);
+		list_add_tail(&size->list, sizes);
+		facts->vsz += size->vsz;
+		for (i = 0; i < NR_MM_COUNTERS; i++)
+			facts->counts.n[i] += size->counts.n[i];
+	}
+	return 0;
+}
+
+static int collect_all(struct facts *facts)
+{
+	const struct size **next, *size;
+	LIST_HEAD(sizes);
+	int err;
+
+	facts->sizes = copy_rows(facts, copy_sizes, sizeof(*size), &facts->n);
+	if (!facts->sizes)
+		return -ENOMEM;
+	facts->by_rss = kvmalloc_array(facts->n, sizeof(size), GFP_REPORT);
+	if (!facts->by_rss)
+		return -ENOMEM;
+	err = settle_sizes(facts, &sizes);
+	if (err)
+		return err;
+	sort_list(NULL, &sizes, compare);
+	next = facts->by_rss;
+	list_for_each_entry(size, &sizes, list)
+		*next++ = size;
+	return 0;
+}
+
+/* ---- rows ------------------------------------------------------------- */
+
+static int collect(struct facts *facts)
+{
+	return facts->all ? collect_all(facts) : collect_process(facts);
+}
+
 static void drop(struct facts *facts)
 {
 	kvfree(facts->maps.list);
+	kvfree(facts->sizes);
+	kvfree(facts->by_rss);
 }
 
-/* The row behind the name and the listed mappings. */
+/* The row behind all processes, or behind the name and the listed mappings. */
 static loff_t last_row(const struct facts *facts)
 {
+	if (facts->all)
+		return facts->n;
 	return 1 + (facts->vmas ? facts->maps.n : 0);
 }
 
@@ -181,35 +311,59 @@ static int next(struct facts *facts, loff_t row)
 	return row <= last_row(facts);
 }
 
-static unsigned long kb(unsigned long pages)
-{
-	return pages << (PAGE_SHIFT - 10);
-}
-
 static void print_sizes(struct out *out, const struct facts *facts)
 {
-	report_line(out, "PAGE SIZE  IN KB = %lu", kb(1));
+	unsigned long rss = counted_rss(&facts->counts);
+	const long *n = facts->counts.n;
+
+	report_line(out, "PAGE SIZE  IN KB = %lu", pages_to_kb(1));
 	report_line(out, "Number of VMAs = %zu", facts->maps.n);
-	report_line(out, "Total VSZ = %lu", kb(facts->vsz));
-	report_line(out, "Total RSS = %lu", kb(rss(facts)));
-	if (facts->estimate != rss(facts))
-		report_line(out, "ESTIMATE = %lu", kb(facts->estimate));
+	report_line(out, "Total VSZ = %lu", pages_to_kb(facts->vsz));
+	report_line(out, "Total RSS = %lu", pages_to_kb(rss));
+	if (facts->estimate != rss)
+		report_line(out, "ESTIMATE = %lu", pages_to_kb(facts->estimate));
 	if (facts->verify)
 		report_line(out, "COUNTED BY WALKING = %lu", facts->walked >> 10);
 	report_line(out, "RSS ANON = %lu | RSS FILE = %lu | RSS SHMEM = %lu | SWAP = %lu | PAGE TABLES = %lu",
-		    kb(facts->count[MM_ANONPAGES]), kb(facts->count[MM_FILEPAGES]),
-		    kb(facts->count[MM_SHMEMPAGES]), kb(facts->count[MM_SWAPENTS]),
+		    pages_to_kb(n[MM_ANONPAGES]), pages_to_kb(n[MM_FILEPAGES]),
+		    pages_to_kb(n[MM_SHMEMPAGES]), pages_to_kb(n[MM_SWAPENTS]),
 		    facts->tables >> 10);
+}
+
+static void print_size(struct out *out, const struct size *size)
+{
+	char *to = line_begin(out);
+
+	to = put_decimal(put_text(to, "PID: "), size->pid);
+	to = put_name(put_text(to, " | PROCESS: "), size->comm);
+	to = put_decimal(put_text(to, " | VSZ: "), pages_to_kb(size->vsz));
+	to = put_decimal(put_text(to, " kB | RSS: "), pages_to_kb(size->rss));
+	to = put_decimal(put_text(to, " kB | SWAP: "),
+			 pages_to_kb(size->counts.n[MM_SWAPENTS]));
+	line_end(out, put_text(to, " kB"));
+}
+
+static void print_sums(struct out *out, const struct facts *facts)
+{
+	report_line(out, "PROCESSES: %zu | VSZ: %lu kB | RSS: %lu kB | SWAP: %lu kB",
+		    facts->n, pages_to_kb(facts->vsz),
+		    pages_to_kb(counted_rss(&facts->counts)),
+		    pages_to_kb(facts->counts.n[MM_SWAPENTS]));
 }
 
 static void print(struct out *out, const struct facts *facts, loff_t row)
 {
+	bool last = row == last_row(facts);
 	char name[SAFE_NAME_LEN];
 
-	if (row == 0)
+	if (facts->all && !last)
+		print_size(out, facts->by_rss[row]);
+	else if (facts->all)
+		print_sums(out, facts);
+	else if (row == 0)
 		report_line(out, "PID: %d | PROCESS: %s", facts->pid,
 			    safe_name(name, facts->comm));
-	else if (row < last_row(facts))
+	else if (!last)
 		print_vma(out, &facts->maps, row - 1, facts->vmas == 2);
 	else
 		print_sizes(out, facts);
@@ -238,5 +392,5 @@ static void __exit lkm5_exit(void)
 
 module_init(lkm5_init);
 module_exit(lkm5_exit);
-MODULE_DESCRIPTION("Shows the virtual and the resident size of a process");
+MODULE_DESCRIPTION("Shows the virtual and the resident size of a process, or of all");
 MODULE_LICENSE("GPL");

@@ -8,6 +8,8 @@
  *	line_begin()	the same of a row that there are ten thousands of
  *	find_task()	a pid's task, with a reference
  *	find_mm()	a process's address space, with a reference
+ *	look_at_mm()	the same under a lock in place of the reference
+ *	copy_counts()	its memory counters
  *	copy_rows()	a snapshot of as many rows as there happen to be
  *	report_load()	a module's init: the report to the log, and /proc/lkmN
  *	report_unload()	a module's exit
@@ -401,6 +403,81 @@ static inline struct mm_struct *find_mm(struct task_struct *task, pid_t pid)
 	return ERR_PTR(-EINVAL);
 }
 
+/**
+ * look_at_mm() - look at the address space of a process under task_lock()
+ * @process: the process, held by a reference or under RCU
+ * @look: what looks, at @mm and for @to; @user is the thread that is locked: for
+ *        as long it cannot let go of its mm, which needs no reference then, nor an
+ *        mmput(), which may sleep
+ * @to: where @look puts what it sees
+ *
+ * Return: whether there was one: not of a kernel thread, which may borrow the mm
+ * of a process, nor of a zombie.
+ */
+static inline bool look_at_mm(struct task_struct *process,
+			      void (*look)(void *to, struct mm_struct *mm,
+					   struct task_struct *user),
+			      void *to)
+{
+	struct task_struct *thread;
+	struct mm_struct *mm;
+
+	if (process->flags & PF_KTHREAD)
+		return false;
+	/* The first thread may have ended before the others. */
+	for_each_thread(process, thread) {
+		task_lock(thread);
+		mm = thread->mm;
+		if (mm)
+			look(to, mm, thread);
+		task_unlock(thread);
+		if (mm)
+			return true;
+	}
+	return false;
+}
+
+/**
+ * struct counts - the memory counters of an address space
+ * @n: by MM_*: pages, and for MM_SWAPENTS swap entries
+ * @sharing: the address space, where threads of other processes count there, too,
+ *           and have not been asked yet; only to be compared
+ */
+struct counts {
+	long n[NR_MM_COUNTERS];
+	const struct mm_struct *sharing;
+};
+
+/* copy_counts() - copy them; the parameters are those of mm_counters() */
+static inline void copy_counts(struct counts *counts, struct mm_struct *mm,
+			       struct task_struct *task, int refs)
+{
+	counts->sharing = mm_counters(mm, task, refs, counts->n) ? NULL : mm;
+}
+
+/* settle_counts() - make them whole; may ask all tasks, so not under a lock */
+static inline void settle_counts(struct counts *counts)
+{
+	int i;
+
+	if (counts->sharing)
+		mm_counters_of_sharers(counts->sharing, counts->n);
+	for (i = 0; i < NR_MM_COUNTERS; i++)
+		counts->n[i] = max(counts->n[i], 0L);
+}
+
+/* counted_rss() - the pages of them that are in memory */
+static inline unsigned long counted_rss(const struct counts *counts)
+{
+	return counts->n[MM_ANONPAGES] + counts->n[MM_FILEPAGES] +
+	       counts->n[MM_SHMEMPAGES];
+}
+
+static inline unsigned long pages_to_kb(unsigned long pages)
+{
+	return pages << (PAGE_SHIFT - 10);
+}
+
 /* ---- memory ----------------------------------------------------------- */
 
 /* Without memory there is our one line; the kernel would add a page of its own. */
@@ -412,7 +489,8 @@ static inline struct mm_struct *find_mm(struct task_struct *task, pid_t pid)
  * copy_rows() - take a snapshot of unknown length
  * @facts: the report's
  * @copy: copies rows under the lock it takes, no more than the first @room of
- *        them, and returns how many there are
+ *        them, and returns how many there are, or may be: what is beyond @room is
+ *        only counted
  * @size: bytes a row
  * @n: where the number of rows goes
  *

@@ -140,8 +140,9 @@ class Failing(GuestTest):
             rows, wanted = rows[1:-2], wanted[1:-2]
         *rows, last = rows
         if last.startswith('PROCESSES'):
-            threads = int(re.search(r'THREADS: (\d+)', last)[1])
-            self.assertEqual(threads, len(rows))
+            # Of threads, where they are shown.
+            numbers = re.findall(r'(?:PROCESSES|THREADS): (\d+)', last)
+            self.assertEqual(int(numbers[-1]), len(rows))
         elif last.startswith('MAX HEAP'):
             heaps = {re.search(r'HEAP: (\w+ \(\d+ kB\))', row)[1] for row in rows}
             self.assertIn(last.rpartition('= ')[2], heaps)
@@ -170,7 +171,8 @@ class Loads(Failing):
                 self.load(self.alike, 'lkm2', resident=1),
                 self.load(self.alike, 'lkm3', all=1),
                 self.load(self.same, 'lkm4', pid=pid, address=0, length='0x600000'),
-                self.load(self.same, 'lkm5', pid=pid, vmas=2, verify=1)]
+                self.load(self.same, 'lkm5', pid=pid, vmas=2, verify=1),
+                self.load(self.alike, 'lkm5', all=1)]
         self.assertEqual(set().union(*filter(None, said)), {NO_MEMORY, NO_FILE})
 
 
@@ -202,6 +204,7 @@ class Reads(Failing):
         self.read(self.same, 'lkm4', pid=pid, address=0, length='0x7fff00000000')
         self.read(self.same, 'lkm4', phys=self.physical(pid, address))
         self.read(self.same, 'lkm5', pid=pid, vmas=2, verify=1)
+        self.read(self.alike, 'lkm5', all=1)
 
     def mapped(self):
         """A process, and an address where it maps a file whose name takes more

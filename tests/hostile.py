@@ -18,7 +18,7 @@ TABLE = Path(__file__).with_name('hostile.tsv')
 PARAMETERS = {'lkm1': ('threads',), 'lkm2': ('top', 'resident'),
               'lkm3': ('pid', 'all', 'trace'),
               'lkm4': ('pid', 'address', 'length', 'phys', 'vmas'),
-              'lkm5': ('pid', 'vmas', 'verify')}
+              'lkm5': ('pid', 'all', 'vmas', 'verify')}
 # Fewer than the log has room for, though some of them list every process.
 AT_ONCE = 50
 

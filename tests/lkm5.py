@@ -23,6 +23,12 @@ SIZES = re.compile(r'PAGE SIZE  IN KB = (?P<page>\d+)\n'
                    r'\| RSS SHMEM = (?P<shmem>\d+) \| SWAP = (?P<swap>\d+) '
                    r'\| PAGE TABLES = (?P<tables>\d+)')
 
+# With all=1.
+ROW = re.compile(r'PID: (\d+) \| PROCESS: (.*) \| VSZ: (\d+) kB \| RSS: (\d+) kB'
+                 r' \| SWAP: (\d+) kB')
+SUMS = re.compile(r'PROCESSES: (\d+) \| VSZ: (\d+) kB \| RSS: (\d+) kB'
+                  r' \| SWAP: (\d+) kB')
+
 MAP = re.compile(r'([0-9a-f]+)-([0-9a-f]+) (.{4}) [0-9a-f]+ (\S+) \d+.*')
 FIELD = re.compile(r'(\w+):\s+(\d+) kB')
 
@@ -41,6 +47,7 @@ echo %%%
 '''
 
 Size = collections.namedtuple('Size', 'pid name maps each kb truth')
+Row = collections.namedtuple('Row', 'pid name vsz rss swap')
 Truth = collections.namedtuple('Truth', 'name maps smaps rollup status stat')
 
 
@@ -285,6 +292,89 @@ class Lkm5(Sizes):
         self.assertEqual(large.truth.status['HugetlbPages'], kb)
         self.assertGreaterEqual(large.kb['vsz'], small.kb['vsz'] + kb)
         self.assertLess(large.kb['rss'], kb)
+
+
+class Everyone(Sizes):
+    """all=1: all processes."""
+
+    paging = FIRST
+
+    def everyone(self, body):
+        """The rows, by pid; they stand in order, and add up."""
+        rows = []
+        for line in self.some(body[:-1]):
+            match = ROW.fullmatch(line)
+            self.assertTrue(match, f'not a row: {line}')
+            pid, name, *sizes = match.groups()
+            rows.append(Row(int(pid), name, *map(int, sizes)))
+        sums = SUMS.fullmatch(body[-1])
+        self.assertTrue(sums, f'not the sums: {body[-1]}')
+        self.assertEqual(tuple(map(int, sums.groups())),
+                         (len(rows), *map(sum, list(zip(*rows))[2:])))
+        sizes = [row.rss for row in rows]
+        self.assertEqual(sizes, sorted(sizes, reverse=True))
+        by_pid = {row.pid: row for row in rows}
+        self.assertEqual(len(by_pid), len(rows), 'the same process twice')
+        return by_pid
+
+    def test_everyone(self):
+        """all=1 lists the processes that ps -e lists, with their names"""
+        self.states()
+        ps = 'ps -e -o pid=,ucomm='
+        report = self.report('lkm5', ps, all=1)
+        rows = self.everyone(report.body)
+        before, after = ({int(pid): name for pid, name in
+                          (line.split(None, 1) for line in text.splitlines())}
+                         for text in (report.before, report.after))
+        self.compared(len(before.keys() & after.keys()))
+        self.assertLessEqual(before.keys() & after.keys(), rows.keys())
+        self.assertEqual([rows[pid].name for pid in
+                          rows.keys() - (before.keys() | after.keys())], ['insmod'])
+        # Of a kernel's thread ps also says what it works on.
+        for pid in before.keys() & after.keys():
+            if rows[pid].vsz and before[pid] == after[pid]:
+                self.assertEqual(rows[pid].name, before[pid].rstrip())
+
+    def test_exact(self):
+        """all=1 tells the sizes that smaps_rollup counts, in whatever state"""
+        self.swap_on()
+        states = self.states()
+        zombie, _ = states.pop('zombie'), states.pop('running')
+        pids = [*states.values(),
+                *(self.start('memory', *what).pid for what in (
+                    ('anon=2000', 'heap=3000000'), ('threads=8', 'shared=11'),
+                    ('allocators=4',), ('anon=40', 'swapped=500')))]
+        rows = self.everyone(self.proc('lkm5', all=1))
+        for size in self.examine(pids):
+            rollup = size.truth.rollup
+            self.assertEqual(rows[size.pid], (
+                size.pid, size.truth.name, size.truth.status['VmSize'],
+                rollup['Rss'], rollup['Swap']))
+        self.assertEqual(rows[pids[-1]].swap, 500 * self.page >> 10)
+        # A zombie, and kthreadd.
+        self.assertEqual([rows[pid][2:] for pid in (zombie, 2)], 2 * [(0, 0, 0)])
+
+    def test_sharing(self):
+        """all=1 tells the same of all that share an address space"""
+        last = int(self.guest.check('cat /proc/sys/kernel/ns_last_pid'))
+        fixture = [line.split() for line in self.start('sharing', last + 50).lines]
+        pids = sorted(int(pid) for kind, pid, _ in fixture if kind == 'memory')
+        rows = self.everyone(self.proc('lkm5', all=1))
+        one, _ = self.examine(pids)
+        for pid in pids:
+            self.assertEqual(rows[pid][2:4],
+                             (one.truth.status['VmSize'], one.truth.rollup['Rss']))
+
+    def test_namespace(self):
+        """all=1 shows a reader the processes of his pid namespace, by its pids"""
+        output = self.guest.check(f'''
+            {INSMOD} lkm5.ko log=0 all=1
+            unshare --fork --pid dash -c 'cat /proc/lkm5; true'
+            {RMMOD} lkm5''')
+        rows = self.everyone(output.splitlines())
+        self.assertEqual({pid: row.name for pid, row in rows.items()},
+                         {1: 'dash', 2: 'cat'})
+
 
 class Four(Sizes):
     """What some processors keep to themselves."""

@@ -48,6 +48,8 @@ ROWS = {
             r'MAX HEAP USAGE BY PID = ',
     'lkm3': r'PID: \d+ \| TID: \d+ \| PROCESS: .*\| IN USE = ',
     'lkm4': r'PHYSICAL ADDRESS [0-9a-f]+ \| PID: \d+ \| PROCESS: .*\| VA |MAPPINGS = ',
+    'lkm5': r'PID: \d+ \| PROCESS: .*\| VSZ: \d+ kB \| RSS: \d+ kB \| SWAP: \d+ kB$|'
+            r'PROCESSES: \d+ \| VSZ: ',
 }
 CODE = re.compile(r'VA [0-9a-f]+-[0-9a-f]+ PA ([0-9a-f]+) \| .* \| r-x$')
 PAGE = re.compile(r'0x[0-9a-f]+ +: (?:pfn|swap) \S+ +soft-dirty [01] file/shared '
@@ -76,7 +78,8 @@ class Names(GuestTest):
         lines = self.proc('lkm4', pid=pid, address=0, length=self.tables.end, vmas=0)
         phys = next(match[1] for match in map(CODE.match, lines) if match)
         return [('lkm1', {}), ('lkm1', {'threads': 1}), ('lkm2', {}),
-                ('lkm3', {'all': 1}), ('lkm4', {'phys': f'0x{phys}'})]
+                ('lkm3', {'all': 1}), ('lkm4', {'phys': f'0x{phys}'}),
+                ('lkm5', {'all': 1})]
 
     def check_list(self, module, lines, named):
         """Every line is a row, and each name is in one."""
