@@ -5,6 +5,7 @@
  *	saved_sp()		where on its stack a task left the CPU
  *	user_address()		the address in a pointer of a process
  *	pte_size()		how much a PTE maps
+ *	FRAME_STEP		what the next frame's entry has more than a page's
  *	joined_size()		how much it maps with its neighbours, as if one
  *	entry_protnone()	is a page's entry one that keeps its owner out?
  *	decode_entry()		an entry's flags in words
@@ -61,6 +62,8 @@ static inline unsigned long pte_size(pte_t pte)
 {
 	return PAGE_SIZE;
 }
+
+#define FRAME_STEP PAGE_SIZE
 
 static inline unsigned long joined_size(u64 value, enum level level)
 {
@@ -148,6 +151,8 @@ static inline unsigned long pte_size(pte_t pte)
 {
 	return PAGE_SIZE;
 }
+
+#define FRAME_STEP PAGE_SIZE
 
 static inline unsigned long joined_size(u64 value, enum level level)
 {
@@ -249,6 +254,8 @@ static inline unsigned long pte_size(pte_t pte)
 		return napot_cont_size(napot_cont_order(pte));
 	return PAGE_SIZE;
 }
+
+#define FRAME_STEP (1UL << _PAGE_PFN_SHIFT)
 
 /* Those pages are larger pages, each in all of its entries. */
 static inline unsigned long joined_size(u64 value, enum level level)

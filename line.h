@@ -85,30 +85,37 @@ static inline char *put_decimal(char *to, u64 number)
 		"25262728293031323334353637383940414243444546474849"
 		"50515253545556575859606162636465666768697071727374"
 		"75767778798081828384858687888990919293949596979899";
-	char digits[20], *at = digits + sizeof(digits);
-	const char *pair;
+	char *end = to + 1, *at;
+	u64 rest;
 
-	for (; number >= 10; number /= 100) {
-		pair = &pairs[number % 100 * 2];
-		*--at = pair[1];
-		*--at = pair[0];
-	}
-	/* An odd number of digits has one left, and 0 has one. */
-	if (number || at == digits + sizeof(digits))
-		*--at = '0' + number;
-	while (at < digits + sizeof(digits))
-		*to++ = *at++;
-	return to;
+	for (rest = number; rest >= 10; rest /= 10)
+		end++;
+	for (at = end; at - to >= 2; number /= 100)
+		memcpy(at -= 2, &pairs[number % 100 * 2], 2);
+	if (at > to)
+		*to = '0' + number;
+	return end;
 }
 
-/* put_hex() - 16 bytes at most */
+/* put_hex() - 16 bytes at most, and one more is written */
 static inline char *put_hex(char *to, u64 number)
 {
-	int shift = number ? (fls64(number) - 1) & ~3 : 0;
+	static const char pairs[] =
+		"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+		"202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"
+		"404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f"
+		"606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f"
+		"808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f"
+		"a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
+		"c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf"
+		"e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
+	unsigned int n = (fls64(number | 1) + 3U) / 4;
+	char *end = to + n;
 
-	for (; shift >= 0; shift -= 4)
-		*to++ = "0123456789abcdef"[number >> shift & 15];
-	return to;
+	number <<= 64 - 4 * n;	/* the first digit comes first */
+	for (; to < end; to += 2, number <<= 8)
+		memcpy(to, &pairs[number >> 56 << 1], 2);
+	return end;
 }
 
 /* put_name() - SAFE_NAME_LEN bytes at most */

@@ -299,7 +299,7 @@ static void print_entry(struct out *out, const struct walk *walk, enum level lev
 	static const char * const names[LEVELS] = { "PGD", "P4D", "PUD", "PMD", "PTE" };
 	const struct entry *entry = &walk->entry[level];
 	bool last = level == walk->levels - 1, leaf = last && walk->mapped;
-	char words[160] = "", size[SIZE_LEN], joined[REMARKS_LEN];
+	char words[160] = "", page[SIZE_LEN + REMARKS_LEN] = "", *to;
 
 	/* An entry that leads nowhere is laid out in another way. */
 	if (last && !leaf) {
@@ -309,22 +309,29 @@ static void print_entry(struct out *out, const struct walk *walk, enum level lev
 		return;
 	}
 	decode_entry(words, sizeof(words), entry->value, leaf, level);
-	report_line(out, "VALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx | %s%s%s%s%s",
+	if (leaf) {
+		to = put_size(put_text(page, " | "), walk->to.size);
+		*put_contiguity(put_text(to, " page"), &walk->to) = '\0';
+	}
+	report_line(out, "VALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx | %s%s",
 		    names[level], entry->address, entry->index, entry->value, words,
-		    leaf ? " | " : "", leaf ? size_name(size, walk->to.size) : "",
-		    leaf ? " page" : "", leaf ? contiguity(joined, &walk->to) : "");
+		    page);
 }
 
 static void print_target(struct out *out, const struct walk *walk)
 {
+	const struct target *target = &walk->to;
 	char text[REMARKS_LEN];
 
-	if (walk->to.verdict == MAPPED)
+	if (target->verdict == MAPPED) {
+		*put_remarks(text, target) = '\0';
 		report_line(out, "The virtual address %lx maps to physical address %llx%s",
-			    walk->va, (u64)walk->to.phys, remarks(text, &walk->to));
-	else
+			    walk->va, (u64)target->phys, text);
+	} else {
+		*put_reason(text, target) = '\0';
 		report_line(out, "The virtual address %lx maps to no physical address: %s",
-			    walk->va, reason(text, &walk->to));
+			    walk->va, text);
+	}
 }
 
 static void print_page(struct out *out, const struct walk *walk)
@@ -402,13 +409,10 @@ static int next(struct facts *facts, loff_t row)
 
 static void print(struct out *out, const struct facts *facts, loff_t row)
 {
-	char name[SAFE_NAME_LEN];
-
 	if (facts->question == THE_OWNERS)
 		owners_print(out, &facts->owners);
 	else if (row == 0)
-		report_line(out, "PID: %d | PROCESS: %s", facts->pid,
-			    safe_name(name, facts->comm));
+		print_process(out, facts->pid, facts->comm);
 	else if (row < count_row(facts))
 		print_vma(out, &facts->maps, row - 1, false);
 	else if (row == count_row(facts))

@@ -354,15 +354,13 @@ static void print_sums(struct out *out, const struct facts *facts)
 static void print(struct out *out, const struct facts *facts, loff_t row)
 {
 	bool last = row == last_row(facts);
-	char name[SAFE_NAME_LEN];
 
 	if (facts->all && !last)
 		print_size(out, facts->by_rss[row]);
 	else if (facts->all)
 		print_sums(out, facts);
 	else if (row == 0)
-		report_line(out, "PID: %d | PROCESS: %s", facts->pid,
-			    safe_name(name, facts->comm));
+		print_process(out, facts->pid, facts->comm);
 	else if (!last)
 		print_vma(out, &facts->maps, row - 1, facts->vmas == 2);
 	else

@@ -35,18 +35,17 @@
 
 /**
  * struct run - addresses that are alike
- * @va: the first
- * @end: the first behind them; 0: there are none
- * @map: the mapping they are in
- * @to: where @va leads
+ * @at: what a look says of the first of them, but for @at.end, which is behind the
+ *      last, and 0 where there is no run
  * @pages: how many pages they are, of whatever size
+ * @flags: of the mapping that they are in
+ * @first: whether they are the first in it
  */
 struct run {
-	unsigned long va;
-	unsigned long end;
-	struct mapping map;
-	struct target to;
+	struct stretch at;
 	unsigned long pages;
+	unsigned long flags;
+	bool first;
 };
 
 /* The sizes that pages have: one for each level, and Svnapot's, of which there is
@@ -72,8 +71,9 @@ struct totals {
  * @end: the first behind the range
  * @va: the first that no row speaks of yet
  * @look: the last look
- * @run: the row; @run.end is 0 when it is the totals
- * @ahead: the beginning of the next one, where it was met already
+ * @runs: the row, which is none when it is the totals, and the beginning of the next
+ *        one, where it was met already
+ * @turn: which of them is the row
  * @totals: of all that was looked at
  * @row: number of the row, from 0; -1: none yet
  * @err: why there are no more rows, once that has been said
@@ -85,20 +85,26 @@ struct region {
 	unsigned long end;
 	unsigned long va;
 	struct look *look;
-	struct run run;
-	struct run ahead;
+	struct run runs[2];
+	int turn;
 	struct totals totals;
 	loff_t row;
 	int err;
 };
+
+/* The run that is the row, if there is one. */
+static inline const struct run *row_of(const struct region *region)
+{
+	return &region->runs[region->turn];
+}
 
 static inline void region_rewind(struct region *region)
 {
 	region->va = region->start;
 	region->look->end = 0;
 	region->look->map.end = 0;
-	region->run.end = 0;
-	region->ahead.end = 0;
+	region->runs[0].at.end = 0;
+	region->runs[1].at.end = 0;
 	region->totals = (struct totals){ };
 	region->row = -1;
 	region->err = 0;
@@ -142,7 +148,7 @@ static inline void count_stretch(struct totals *totals, const struct stretch *st
 		return;
 	}
 	totals->mapped[i].size = size;
-	totals->mapped[i].pages++;
+	totals->mapped[i].pages += stretch->entries;
 	totals->mapped[i].bytes += bytes;
 }
 
@@ -155,13 +161,14 @@ static inline bool mapping_changed(const struct mapping *old,
 		new->flags != old->flags);
 }
 
-/* Return: 1; 0 at the end of the range; or an errno. */
-static inline int next_stretch(struct region *region, struct stretch *stretch)
+/* What comes next, which may go on a run. Return: 1; 0 at the end of the range; or
+ * an errno. */
+static inline int next_run(struct region *region, struct run *next)
 {
 	struct mapping before;
 	int err;
 
-	while (!look_next(region->look, region->va, stretch)) {
+	while (!look_next(region->look, region->va, &next->at)) {
 		if (region->va >= region->end)
 			return 0;
 		before = region->look->map;
@@ -171,8 +178,11 @@ static inline int next_stretch(struct region *region, struct stretch *stretch)
 		region->totals.again += region->look->again +
 			mapping_changed(&before, &region->look->map, region->va);
 	}
-	region->va = stretch->end;
-	count_stretch(&region->totals, stretch);
+	next->pages = next->at.entries;
+	next->flags = region->look->map.flags;
+	next->first = region->look->map.start == region->va;
+	region->va = next->at.end;
+	count_stretch(&region->totals, &next->at);
 	return 1;
 }
 
@@ -183,20 +193,12 @@ static inline bool same_remarks(const struct target *a, const struct target *b)
 	       a->joined == b->joined;
 }
 
-/* Whether what comes behind a run belongs to it. */
-static inline bool run_goes_on(const struct run *run, const struct run *next)
+/* Whether @b leads to where @a goes on after so many bytes. */
+static inline bool leads_on(const struct target *a, const struct target *b,
+			    unsigned long bytes)
 {
-	const struct target *a = &run->to, *b = &next->to;
-	unsigned long bytes = next->va - run->va;
-
-	if (a->verdict != b->verdict)
-		return false;
-	if (a->verdict == NO_VMA)
-		return true;
-	if (next->map.start == next->va || next->map.flags != run->map.flags)
-		return false;
 	if (a->verdict == MAPPED)
-		return a->size == b->size && a->phys + bytes == b->phys &&
+		return a->phys + bytes == b->phys && a->size == b->size &&
 		       same_remarks(a, b);
 	if (a->verdict == SWAPPED)
 		return a->swap_type == b->swap_type &&
@@ -204,30 +206,35 @@ static inline bool run_goes_on(const struct run *run, const struct run *next)
 	return true;
 }
 
+/* Whether what comes behind a run belongs to it. */
+static inline bool run_goes_on(const struct run *run, const struct run *next)
+{
+	const struct target *a = &run->at.to, *b = &next->at.to;
+
+	if (a->verdict != b->verdict || !leads_on(a, b, next->at.va - run->at.va))
+		return false;
+	return a->verdict == NO_VMA || (!next->first && next->flags == run->flags);
+}
+
 /* Return: 0, and the next run, if there is one more; or an errno, but not before
  * all that was looked at has been given. */
 static inline int take_run(struct region *region)
 {
-	struct run *run = &region->run, *ahead = &region->ahead;
-	struct stretch stretch;
-	int more;
+	struct run *ahead = &region->runs[region->turn], *run;
+	int more = 1;
 
-	*run = *ahead;
-	ahead->end = 0;
-	while ((more = next_stretch(region, &stretch)) > 0) {
-		*ahead = (struct run){ stretch.va, stretch.end, region->look->map,
-				       stretch.to, 1 };
-		if (!run->end) {
-			*run = *ahead;
-		} else if (run_goes_on(run, ahead)) {
-			run->end = ahead->end;
-			run->pages++;
-		} else {
+	region->turn = !region->turn;
+	run = &region->runs[region->turn];
+	if (!run->at.end)
+		more = next_run(region, run);
+	while (more > 0 && (more = next_run(region, ahead)) > 0) {
+		if (!run_goes_on(run, ahead))
 			return 0;
-		}
-		ahead->end = 0;
+		run->at.end = ahead->at.end;
+		run->pages += ahead->pages;
 	}
-	return run->end ? 0 : more;
+	ahead->at.end = 0;
+	return run->at.end ? 0 : more;
 }
 
 /**
@@ -249,7 +256,7 @@ static inline int region_next(struct region *region, loff_t row)
 		region_rewind(region);
 	if (region->err)
 		return region->err;
-	if (region->row >= 0 && !region->run.end)
+	if (region->row >= 0 && !row_of(region)->at.end)
 		return 0;	/* the totals were the last */
 	region->err = take_run(region);
 	if (region->err == -ESRCH)
@@ -289,25 +296,28 @@ static inline void print_totals(struct out *out, const struct totals *totals)
 
 static inline void print_run(struct out *out, const struct run *run)
 {
-	char text[REMARKS_LEN], joined[REMARKS_LEN];
-	char size[SIZE_LEN], may[RIGHTS_LEN];
+	const struct target *target = &run->at.to;
+	char *to = line_begin(out);
 
-	if (run->to.verdict == MAPPED)
-		report_line(out, "VA %lx-%lx PA %llx | %lu x %s | %.3s%s%s",
-			    run->va, run->end, (u64)run->to.phys, run->pages,
-			    size_name(size, run->to.size),
-			    rights(may, run->map.flags), remarks(text, &run->to),
-			    contiguity(joined, &run->to));
-	else
-		report_line(out, "VA %lx-%lx | %s", run->va, run->end,
-			    reason(text, &run->to));
+	to = put_hex(put_text(to, "VA "), run->at.va);
+	to = put_hex(put_char(to, '-'), run->at.end);
+	if (target->verdict != MAPPED) {
+		to = put_reason(put_text(to, " | "), target);
+	} else {
+		to = put_hex(put_text(to, " PA "), target->phys);
+		to = put_decimal(put_text(to, " | "), run->pages);
+		to = put_size(put_text(to, " x "), target->size);
+		to = put_rights(put_text(to, " | "), run->flags);
+		to = put_contiguity(put_remarks(to, target), target);
+	}
+	line_end(out, to);
 }
 
 /* region_print() - write the row that region_next() has made */
 static inline void region_print(struct out *out, const struct region *region)
 {
-	if (region->run.end)
-		print_run(out, &region->run);
+	if (row_of(region)->at.end)
+		print_run(out, row_of(region));
 	else
 		print_totals(out, &region->totals);
 }

@@ -23,9 +23,10 @@
  * It is cut into rows. A snapshot has all its facts after collect(), and next()
  * only tells where the rows end; a stream makes the facts of each row in
  * next(). print() writes the lines of one row. Readers of /proc/lkmN decide how
- * often that happens: seq_file may ask for the same row again (at the start of
- * each read, or when its buffer was too small), or for row 0 to begin anew
- * (after a seek), but never leaves one out.
+ * often that happens: seq_file takes a few rows at once. It may ask for the first of
+ * them again (at the start of each read), or for row 0 to begin anew (after a seek),
+ * but never leaves one out; those behind the first are asked for again only where a
+ * row was longer than ROW_LEN, as no row of a stream may be.
  *
  * A module defines its own struct facts and one `report`, sets pr_fmt, and
  * includes this file first.
@@ -266,14 +267,14 @@ static __printf(2, 3) void report_line(struct out *out, const char *fmt, ...)
 	va_end(args);
 }
 
-/* Bytes that a row made by line_begin() may have, its newline included. */
+/* Bytes that a row may have that line_begin() begins, its newline included. */
 #define ROW_LEN 256
 
 /**
  * line_begin() - begin a line that is put together by hand
  * @out: where it goes
  *
- * Only for the first line of a row.
+ * Only for a row of one line.
  *
  * Return: where to put up to ROW_LEN - 1 bytes. line_end() is to follow.
  */
@@ -300,6 +301,14 @@ static inline void line_end(struct out *out, char *end)
 	out->lines++;
 	out->bytes += log_room(end - row);
 	pr_info("%s\n", row);
+}
+
+/* print_process() - the line that names the process a report is about */
+static inline void print_process(struct out *out, pid_t pid, const char *comm)
+{
+	char name[SAFE_NAME_LEN];
+
+	report_line(out, "PID: %d | PROCESS: %s", pid, safe_name(name, comm));
 }
 
 /* ---- tasks and their memory ------------------------------------------- */
@@ -549,19 +558,22 @@ fail:
 	return ERR_PTR(err);
 }
 
-static void *report_start(struct seq_file *seq, loff_t *row)
+/* What seq_file takes for a row is as many of ours: a row costs it more than us. */
+#define ROWS_AT_ONCE 8
+
+static void *report_start(struct seq_file *seq, loff_t *rows)
 {
-	int next = report.next(seq->private, *row);
+	int next = report.next(seq->private, *rows * ROWS_AT_ONCE);
 
 	if (next < 0)
 		return ERR_PTR(next);
-	return next ? row : NULL;
+	return next ? rows : NULL;
 }
 
-static void *report_next(struct seq_file *seq, void *v, loff_t *row)
+static void *report_next(struct seq_file *seq, void *v, loff_t *rows)
 {
-	++*row;
-	return report_start(seq, row);
+	++*rows;
+	return report_start(seq, rows);
 }
 
 static void report_stop(struct seq_file *seq, void *v)
@@ -575,18 +587,21 @@ static void report_stop(struct seq_file *seq, void *v)
 #define FEW_ROWS 32
 #define READ_LEN SZ_64K
 
-/* Where a row finds no room, seq_file gives what it has to the reader and comes
- * again, or takes twice as much room. */
+/* Where rows find no room, seq_file gives what it has to the reader and comes again,
+ * or takes twice as much room. */
 static int report_show(struct seq_file *seq, void *v)
 {
+	loff_t row = *(loff_t *)v * ROWS_AT_ONCE, end = row + ROWS_AT_ONCE;
 	struct out out = { .seq = seq };
-	loff_t row = *(loff_t *)v;
 
-	if (seq->size - seq->count < ROW_LEN ||
-	    (row >= FEW_ROWS && seq->size < READ_LEN))
+	if (seq->size - seq->count < ROWS_AT_ONCE * ROW_LEN ||
+	    (row >= FEW_ROWS && seq->size < READ_LEN)) {
 		seq_commit(seq, -1);
-	else
-		report.print(&out, seq->private, row);
+		return 0;
+	}
+	do {
+		report.print(&out, seq->private, row++);
+	} while (row < end && report.next(seq->private, row) > 0);
 	return 0;
 }
 

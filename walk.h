@@ -6,7 +6,7 @@
  *	print_vma()	the line of one of them
  *	walk_address()	what the page tables say of one virtual address
  *	look_at()	what they say of as many as one table of PTEs covers
- *	look_next()	that, page by page
+ *	look_next()	that, stretch by stretch
  *	look_resident()	how much of it is in memory
  *
  * The walk collects and decides, and prints nothing. Its protocol, which no test
@@ -114,16 +114,29 @@ static inline int lock_mappings(struct mm_struct *mm, struct mappings *maps,
 
 #define SIZE_LEN 16
 
-/* size_name() - "4 kB", "2 MB", "1 GB"; @buf has room for SIZE_LEN */
+/* put_size() - "4 kB", "2 MB", "1 GB"; less than SIZE_LEN bytes */
+static inline char *put_size(char *to, unsigned long bytes)
+{
+	bool small = bytes < SZ_1M, large = bytes >= SZ_1G;
+
+	to = put_decimal(to, bytes >> (small ? 10 : large ? 30 : 20));
+	to = put_char(put_char(to, ' '), small ? 'k' : large ? 'G' : 'M');
+	return put_char(to, 'B');
+}
+
+/* size_name() - the same as a string; @buf has room for SIZE_LEN */
 static inline const char *size_name(char *buf, unsigned long bytes)
 {
-	if (bytes >= SZ_1G)
-		scnprintf(buf, SIZE_LEN, "%lu GB", bytes / SZ_1G);
-	else if (bytes >= SZ_1M)
-		scnprintf(buf, SIZE_LEN, "%lu MB", bytes / SZ_1M);
-	else
-		scnprintf(buf, SIZE_LEN, "%lu kB", bytes / SZ_1K);
+	*put_size(buf, bytes) = '\0';
 	return buf;
+}
+
+/* put_rights() - "rwx" */
+static inline char *put_rights(char *to, unsigned long flags)
+{
+	to = put_char(to, flags & VM_READ ? 'r' : '-');
+	to = put_char(to, flags & VM_WRITE ? 'w' : '-');
+	return put_char(to, flags & VM_EXEC ? 'x' : '-');
 }
 
 #define RIGHTS_LEN sizeof("rwxp")
@@ -131,11 +144,9 @@ static inline const char *size_name(char *buf, unsigned long bytes)
 /* rights() - "rwxp" as in /proc/PID/maps; @buf has room for RIGHTS_LEN */
 static inline const char *rights(char *buf, unsigned long flags)
 {
-	buf[0] = flags & VM_READ ? 'r' : '-';
-	buf[1] = flags & VM_WRITE ? 'w' : '-';
-	buf[2] = flags & VM_EXEC ? 'x' : '-';
-	buf[3] = flags & VM_MAYSHARE ? 's' : 'p';
-	buf[4] = '\0';
+	char *to = put_rights(buf, flags);
+
+	*put_char(to, flags & VM_MAYSHARE ? 's' : 'p') = '\0';
 	return buf;
 }
 
@@ -144,11 +155,12 @@ static inline void print_vma(struct out *out, const struct mappings *maps,
 			     size_t i, bool resident)
 {
 	const struct mapping *map = &maps->list[i];
-	char *to = line_begin(out), may[RIGHTS_LEN];
+	char *to = line_begin(out);
 
 	to = put_hex(put_text(to, "VM START = "), map->start);
 	to = put_hex(put_text(to, " VM END = "), map->end);
-	to = put_text(put_text(to, " | "), rights(may, map->flags));
+	to = put_rights(put_text(to, " | "), map->flags);
+	to = put_char(to, map->flags & VM_MAYSHARE ? 's' : 'p');
 	if (resident)
 		to = put_decimal(put_text(to, " | RSS = "), map->resident >> 10);
 	line_end(out, to);
@@ -409,7 +421,7 @@ static inline unsigned long entry_pfn(u64 value, enum level level)
 }
 
 /**
- * read_target() - where an entry leads
+ * read_target() - where an entry leads; inline, for pages by the million
  * @to: filled in; whether it is the huge zero page only the page can tell
  * @value: the entry
  * @level: the level it was found at
@@ -417,9 +429,9 @@ static inline unsigned long entry_pfn(u64 value, enum level level)
  * @va: the address that was asked for
  * @flags: the mapping's, VM_READ and so on
  */
-static inline void read_target(struct target *to, u64 value, enum level level,
-			       unsigned long size, unsigned long va,
-			       unsigned long flags)
+static __always_inline void read_target(struct target *to, u64 value,
+					enum level level, unsigned long size,
+					unsigned long va, unsigned long flags)
 {
 	bool small = level == LEVEL_PTE;
 	unsigned long pfn;
@@ -457,37 +469,38 @@ static const char * const reasons[VERDICTS] = {
 
 #define REMARKS_LEN 128
 
-/* reason() - why there is no page; @buf has room for REMARKS_LEN */
-static inline const char *reason(char *buf, const struct target *to)
+/* put_reason() - why there is no page; less than REMARKS_LEN bytes */
+static inline char *put_reason(char *to, const struct target *target)
 {
-	if (to->verdict != SWAPPED)
-		return reasons[to->verdict];
-	scnprintf(buf, REMARKS_LEN, "%s (type %u, offset 0x%lx)",
-		  reasons[SWAPPED], to->swap_type, to->swap_offset);
-	return buf;
+	to = put_text(to, reasons[target->verdict]);
+	if (target->verdict != SWAPPED)
+		return to;
+	to = put_decimal(put_text(to, " (type "), target->swap_type);
+	to = put_hex(put_text(to, ", offset 0x"), target->swap_offset);
+	return put_char(to, ')');
 }
 
-/* remarks() - what is to be said of a page; @buf has room for REMARKS_LEN */
-static inline const char *remarks(char *buf, const struct target *to)
+/* put_remarks() - what is to be said of a page; less than REMARKS_LEN bytes */
+static inline char *put_remarks(char *to, const struct target *target)
 {
-	scnprintf(buf, REMARKS_LEN, "%s%s%s%s",
-		  to->no_access ? " | not accessible (PROT_NONE)" : "",
-		  to->zero ? " | zero page" : "",
-		  to->huge_zero ? " | huge zero page" : "",
-		  to->special ? " | special (no struct page)" : "");
-	return buf;
+	if (target->no_access)
+		to = put_text(to, " | not accessible (PROT_NONE)");
+	if (target->zero)
+		to = put_text(to, " | zero page");
+	if (target->huge_zero)
+		to = put_text(to, " | huge zero page");
+	if (target->special)
+		to = put_text(to, " | special (no struct page)");
+	return to;
 }
 
-/* contiguity() - of what a page is a part; @buf has room for REMARKS_LEN */
-static inline const char *contiguity(char *buf, const struct target *to)
+/* put_contiguity() - of what a page is a part; less than REMARKS_LEN bytes */
+static inline char *put_contiguity(char *to, const struct target *target)
 {
-	char size[SIZE_LEN];
-
-	buf[0] = '\0';
-	if (to->joined)
-		scnprintf(buf, REMARKS_LEN, " | contiguous (%s)",
-			  size_name(size, to->joined));
-	return buf;
+	if (!target->joined)
+		return to;
+	to = put_size(put_text(to, " | contiguous ("), target->joined);
+	return put_char(to, ')');
 }
 
 /* ---- the page behind a translation ------------------------------------ */
@@ -707,16 +720,38 @@ static inline int look_at(struct mm_struct *mm, unsigned long va,
 }
 
 /**
- * struct stretch - addresses that one entry speaks for
+ * struct stretch - addresses that one entry speaks for, or entries that are alike:
+ * the small pages of neighbouring frames, in order
  * @va: the first
  * @end: the first behind them
+ * @entries: how many entries
  * @to: where @va leads
  */
 struct stretch {
 	unsigned long va;
 	unsigned long end;
+	unsigned int entries;
 	struct target to;
 };
+
+/*
+ * How many of the PTEs at @pte are alike, and need not be decided of one by one. Not
+ * those without struct page: one and its neighbour may differ in that.
+ */
+static inline unsigned int count_alike(const u64 *pte, unsigned int n,
+				       const struct target *to)
+{
+	bool ordinary = to->verdict == MAPPED && to->size == PAGE_SIZE &&
+			!to->zero && !to->special && !to->no_access;
+	u64 step = ordinary ? FRAME_STEP : 0;
+	unsigned int i;
+
+	if (!ordinary && pte[0])
+		return 1;
+	for (i = 1; i < n && pte[i] == pte[i - 1] + step; i++)
+		;
+	return i;
+}
 
 /**
  * look_next() - the next stretch of what a look saw
@@ -729,22 +764,25 @@ struct stretch {
 static inline bool look_next(const struct look *look, unsigned long va,
 			     struct stretch *stretch)
 {
-	u64 value;
+	unsigned int i = (va - look->va) >> PAGE_SHIFT;
+	unsigned long last;
 	pte_t pte;
 
 	if (va >= look->end)
 		return false;
 	stretch->va = va;
+	stretch->entries = 1;
 	if (!look->n) {
 		stretch->end = look->end;
 		stretch->to = look->walk.to;
 		return true;
 	}
-	value = look->pte[(va - look->va) >> PAGE_SHIFT];
-	pte = __pte(value);
-	stretch->end = min(look->end, (va | (pte_span(pte) - 1)) + 1);
-	read_target(&stretch->to, value, LEVEL_PTE,
+	pte = __pte(look->pte[i]);
+	read_target(&stretch->to, look->pte[i], LEVEL_PTE,
 		    pte_present(pte) ? pte_size(pte) : 0, va, look->map.flags);
+	stretch->entries = count_alike(&look->pte[i], look->n - i, &stretch->to);
+	last = va + (stretch->entries - 1) * PAGE_SIZE;
+	stretch->end = min(look->end, (last | (pte_span(pte) - 1)) + 1);
 	return true;
 }
 

@@ -42,7 +42,8 @@ NO_FILE = '/proc/lkm cannot be made: no memory, or the name is taken'
 # What every report in the log begins with, and a line of one on all processes.
 WELCOME = 'Hello, Welcome to LKM'
 ROW = re.compile(r'PID: (\d+) \| (?:TID: \d+ \| )?PROCESS: [^|]+ \| '
-                 r'(?:STATE: .*(?:THREADS: \d+.*|RESIDENT: .+)|IN USE = .*(?:intact|unknown))')
+                 r'(?:STATE: .*(?:THREADS: \d+.*|RESIDENT: .+)|IN USE = .*(?:intact|unknown)|'
+                 r'VSZ: \d+ kB \| RSS: \d+ kB \| SWAP: \d+ kB)')
 
 # errors, rows: lines at KERN_ERR, and at KERN_INFO or read.
 Attempt = collections.namedtuple('Attempt', 'what n hit call error errors rows')
