@@ -8,7 +8,7 @@
  *	FRAME_STEP		what the next frame's entry has more than a page's
  *	joined_size()		how much it maps with its neighbours, as if one
  *	entry_protnone()	is a page's entry one that keeps its owner out?
- *	decode_entry()		an entry's flags in words
+ *	put_entry_words()	an entry's flags in words
  *
  * The words are the names that the architecture's headers give the bits, in
  * lower case. A section for each architecture, then what is common to all.
@@ -21,6 +21,7 @@
 #include <linux/sched.h>
 
 #include "compat.h"
+#include "line.h"
 
 enum level { LEVEL_PGD, LEVEL_P4D, LEVEL_PUD, LEVEL_PMD, LEVEL_PTE, LEVELS };
 
@@ -29,20 +30,21 @@ struct word {
 	const char *word;
 };
 
-/* add_word() - append a word, behind a blank unless it is the first */
-static inline void add_word(char *buf, size_t size, const char *word)
+/* put_word() - a word, behind a blank */
+static inline char *put_word(char *to, const char *word)
 {
-	size_t len = strlen(buf);
-
-	scnprintf(buf + len, size - len, "%s%s", len ? " " : "", word);
+	for (*to++ = ' '; *word; word++)
+		*to++ = *word;
+	return to;
 }
 
-/* add_words() - append the words of the bits that are set in @bits */
-static inline void add_words(char *buf, size_t size, u64 bits, const struct word *words)
+/* put_words() - the words of the bits that are set in @bits */
+static inline char *put_words(char *to, u64 bits, const struct word *words)
 {
 	for (; words->word; words++)
 		if (words->mask && (bits & words->mask) == words->mask)
-			add_word(buf, size, words->word);
+			to = put_word(to, words->word);
+	return to;
 }
 
 #if defined(CONFIG_X86_64)
@@ -118,18 +120,16 @@ static const struct word huge_words[] = {
 
 static const struct word nx_words[] = { X86_BIT(NX, "nx"), { } };
 
-static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
-				   enum level level)
+static inline char *put_words_of(char *to, u64 value, bool leaf, enum level level)
 {
-	add_words(buf, size, value, entry_words);
+	to = put_words(to, value, entry_words);
 	if (leaf)
-		add_words(buf, size, value,
-			  level == LEVEL_PTE ? pte_words : huge_words);
+		to = put_words(to, value, level == LEVEL_PTE ? pte_words : huge_words);
 	if (leaf && !entry_protnone(value))
-		add_words(buf, size, value, global_words);
+		to = put_words(to, value, global_words);
 	if (leaf)
-		add_words(buf, size, value, leaf_words);
-	add_words(buf, size, value, nx_words);
+		to = put_words(to, value, leaf_words);
+	return put_words(to, value, nx_words);
 }
 
 #elif defined(CONFIG_ARM64)
@@ -214,11 +214,10 @@ static inline const char *memory_type(u64 value)
 	return NULL;
 }
 
-static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
-				   enum level level)
+static inline char *put_words_of(char *to, u64 value, bool leaf, enum level level)
 {
 	if (!leaf)
-		return add_words(buf, size, value, table_words);
+		return put_words(to, value, table_words);
 #ifdef CONFIG_ARM64_LPA2
 	/* A part of the physical address then. */
 	if (lpa2_is_enabled())
@@ -229,9 +228,8 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 		value &= ~PTE_NG;
 	/* On older ones this does, which was not yet for userfaultfd then. */
 	value &= ~(pgprot_val(PAGE_NONE) & BIT_ULL(58));
-	add_words(buf, size, value, leaf_words);
-	if (memory_type(value))
-		add_word(buf, size, memory_type(value));
+	to = put_words(to, value, leaf_words);
+	return memory_type(value) ? put_word(to, memory_type(value)) : to;
 }
 
 #elif defined(CONFIG_RISCV) && defined(CONFIG_64BIT)
@@ -300,19 +298,17 @@ static inline const char *memory_type(u64 value)
 	return type && type == _PAGE_IO ? "io" : NULL;
 }
 
-static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
-				   enum level level)
+static inline char *put_words_of(char *to, u64 value, bool leaf, enum level level)
 {
-	add_words(buf, size, value, entry_words);
+	to = put_words(to, value, entry_words);
 	if (!leaf)
-		return;
+		return to;
 	if (!entry_protnone(value))
-		add_words(buf, size, value, leaf_words);
-	add_words(buf, size, value, soft_words);
+		to = put_words(to, value, leaf_words);
+	to = put_words(to, value, soft_words);
 	if (level == LEVEL_PTE && pte_size(__pte(value)) > PAGE_SIZE)
-		add_word(buf, size, "napot");
-	if (memory_type(value))
-		add_word(buf, size, memory_type(value));
+		to = put_word(to, "napot");
+	return memory_type(value) ? put_word(to, memory_type(value)) : to;
 }
 
 #else
@@ -322,20 +318,17 @@ static inline void add_entry_words(char *buf, size_t size, u64 value, bool leaf,
 /* ---- every architecture ----------------------------------------------- */
 
 /**
- * decode_entry() - an entry's flags in words
- * @buf: where they go, separated by blanks
- * @size: room in @buf
+ * put_entry_words() - an entry's flags in words
+ * @to: where they go, each behind a blank: 160 bytes at most
  * @value: the entry
  * @leaf: whether it maps a page, not a table
  * @level: the level it was found at
  */
-static inline void decode_entry(char *buf, size_t size, u64 value, bool leaf,
-				enum level level)
+static inline char *put_entry_words(char *to, u64 value, bool leaf, enum level level)
 {
-	buf[0] = '\0';
 	if (leaf && entry_protnone(value))
-		add_word(buf, size, "protnone");
-	add_entry_words(buf, size, value, leaf, level);
+		to = put_word(to, "protnone");
+	return put_words_of(to, value, leaf, level);
 }
 
 #endif /* LKM_ARCH_H */

@@ -7,13 +7,14 @@
  *	put_text()	text,
  *	put_char()	a character,
  *	put_decimal()	a number,
+ *	put_int()	one that may be negative,
  *	put_hex()	a number in hexadecimal,
  *	put_name()	a process's name, made safe
  *
- * Most lines are printf's. Those that a report may have ten thousands of are put
- * together here: printf would take more time for one of them than all the rest of
- * the report does. Each put_*() writes at @to, no NUL behind it, and returns where
- * the next one goes on; who calls has the room (report.h: ROW_LEN).
+ * Most lines are printf's. Those that a report may have ten thousands of, or that are
+ * asked for as often, are put together here: printf would take more time for one of
+ * them than all else does. Each put_*() writes at @to, no NUL behind it, and returns
+ * where the next one goes on; who calls has the room (report.h: ROW_LEN).
  */
 #ifndef LKM_LINE_H
 #define LKM_LINE_H
@@ -95,6 +96,14 @@ static inline char *put_decimal(char *to, u64 number)
 	if (at > to)
 		*to = '0' + number;
 	return end;
+}
+
+/* put_int() - 11 bytes at most */
+static inline char *put_int(char *to, int number)
+{
+	if (number < 0)
+		return put_decimal(put_char(to, '-'), -(s64)number);
+	return put_decimal(to, number);
 }
 
 /* put_hex() - 16 bytes at most, and one more is written */

@@ -299,76 +299,86 @@ static void print_entry(struct out *out, const struct walk *walk, enum level lev
 	static const char * const names[LEVELS] = { "PGD", "P4D", "PUD", "PMD", "PTE" };
 	const struct entry *entry = &walk->entry[level];
 	bool last = level == walk->levels - 1, leaf = last && walk->mapped;
-	char words[160] = "", page[SIZE_LEN + REMARKS_LEN] = "", *to;
+	char *to = line_begin(out);
 
 	/* An entry that leads nowhere is laid out in another way. */
-	if (last && !leaf) {
-		report_line(out, "INVALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx%s%s",
-			    names[level], entry->address, entry->index, entry->value,
-			    walk->to.absent ? " | " : "", walk->to.absent ?: "");
-		return;
-	}
-	decode_entry(words, sizeof(words), entry->value, leaf, level);
+	to = put_text(to, last && !leaf ? "INVALID " : "VALID ");
+	to = put_hex(put_text(put_text(to, names[level]), " ADDRESS = "), entry->address);
+	to = put_decimal(put_text(to, " | INDEX = "), entry->index);
+	to = put_hex(put_text(to, " | ENTRY = "), entry->value);
+	if (leaf || !last)
+		to = put_entry_words(put_text(to, " |"), entry->value, leaf, level);
+	else if (walk->to.absent)
+		to = put_text(put_text(to, " | "), walk->to.absent);
 	if (leaf) {
-		to = put_size(put_text(page, " | "), walk->to.size);
-		*put_contiguity(put_text(to, " page"), &walk->to) = '\0';
+		to = put_size(put_text(to, " | "), walk->to.size);
+		to = put_contiguity(put_text(to, " page"), &walk->to);
 	}
-	report_line(out, "VALID %s ADDRESS = %lx | INDEX = %u | ENTRY = %llx | %s%s",
-		    names[level], entry->address, entry->index, entry->value, words,
-		    page);
+	line_end(out, to);
 }
 
 static void print_target(struct out *out, const struct walk *walk)
 {
 	const struct target *target = &walk->to;
-	char text[REMARKS_LEN];
+	char *to = line_begin(out);
 
+	to = put_hex(put_text(to, "The virtual address "), walk->va);
 	if (target->verdict == MAPPED) {
-		*put_remarks(text, target) = '\0';
-		report_line(out, "The virtual address %lx maps to physical address %llx%s",
-			    walk->va, (u64)target->phys, text);
+		to = put_hex(put_text(to, " maps to physical address "), target->phys);
+		to = put_remarks(to, target);
 	} else {
-		*put_reason(text, target) = '\0';
-		report_line(out, "The virtual address %lx maps to no physical address: %s",
-			    walk->va, text);
+		to = put_text(to, " maps to no physical address: ");
+		to = put_reason(to, target);
 	}
+	line_end(out, to);
+}
+
+static const char *kind_of_page(const struct walk *walk)
+{
+	const struct page_facts *page = &walk->page;
+
+	if (walk->to.zero || walk->to.huge_zero)
+		return "zero";
+	if (page->hugetlb)
+		return "hugetlb";
+	if (page->ksm)
+		return "ksm";
+	if (page->anon)
+		return "anon";
+	return page->flags & BIT(PG_swapbacked) ? "shmem" : "file";
 }
 
 static void print_page(struct out *out, const struct walk *walk)
 {
 	const struct page_facts *page = &walk->page;
-	const char *kind = "file";
-	char size[SIZE_LEN], words[128] = "";
+	char *to = put_text(line_begin(out), "PAGE = "), *words;
 
-	if (walk->to.zero || walk->to.huge_zero)
-		kind = "zero";
-	else if (page->hugetlb)
-		kind = "hugetlb";
-	else if (page->ksm)
-		kind = "ksm";
-	else if (page->anon)
-		kind = "anon";
-	else if (page->flags & BIT(PG_swapbacked))
-		kind = "shmem";
-	add_words(words, sizeof(words), page->flags, page_words);
-	report_line(out, "PAGE = %s | pfn %llx | refcount %d | mapcount %d | %s%s%s",
-		    size_name(size, walk->to.size), (u64)PHYS_PFN(walk->to.phys),
-		    page->refcount, page->mapcount, kind, *words ? " | " : "", words);
+	to = put_size(to, walk->to.size);
+	to = put_hex(put_text(to, " | pfn "), PHYS_PFN(walk->to.phys));
+	to = put_int(put_text(to, " | refcount "), page->refcount);
+	to = put_int(put_text(to, " | mapcount "), page->mapcount);
+	to = put_text(put_text(to, " | "), kind_of_page(walk));
+	words = put_text(to, " |");
+	to = put_words(words, page->flags, page_words);
+	line_end(out, to == words ? words - strlen(" |") : to);
 }
 
 static void print_mapping(struct out *out, const struct facts *facts)
 {
 	const struct mapping *map = &facts->map;
-	char buf[RIGHTS_LEN];
+	char buf[RIGHTS_LEN], *to;
 
-	if (facts->name)
+	if (facts->name) {
 		/* The name last: its owner may have put anything into it. */
 		report_line(out, "VMA = %lx-%lx %s offset %llx %s", map->start,
 			    map->end, rights(buf, map->flags), facts->offset,
 			    facts->name);
-	else
-		report_line(out, "VMA = %lx-%lx %s %s", map->start, map->end,
-			    rights(buf, map->flags), facts->label);
+		return;
+	}
+	to = put_hex(put_text(line_begin(out), "VMA = "), map->start);
+	to = put_hex(put_char(to, '-'), map->end);
+	to = put_text(put_char(to, ' '), rights(buf, map->flags));
+	line_end(out, put_text(put_char(to, ' '), facts->label));
 }
 
 static void print_walk(struct out *out, const struct facts *facts)
@@ -416,7 +426,7 @@ static void print(struct out *out, const struct facts *facts, loff_t row)
 	else if (row < count_row(facts))
 		print_vma(out, &facts->maps, row - 1, false);
 	else if (row == count_row(facts))
-		report_line(out, "Number of VMAs = %zu", facts->maps.n);
+		print_vmas(out, &facts->maps);
 	else if (facts->question == A_RANGE)
 		region_print(out, &facts->region);
 	else

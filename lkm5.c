@@ -317,7 +317,7 @@ static void print_sizes(struct out *out, const struct facts *facts)
 	const long *n = facts->counts.n;
 
 	report_line(out, "PAGE SIZE  IN KB = %lu", pages_to_kb(1));
-	report_line(out, "Number of VMAs = %zu", facts->maps.n);
+	print_vmas(out, &facts->maps);
 	report_line(out, "Total VSZ = %lu", pages_to_kb(facts->vsz));
 	report_line(out, "Total RSS = %lu", pages_to_kb(rss));
 	if (facts->estimate != rss)

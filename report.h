@@ -25,8 +25,8 @@
  * next(). print() writes the lines of one row. Readers of /proc/lkmN decide how
  * often that happens: seq_file takes a few rows at once. It may ask for the first of
  * them again (at the start of each read), or for row 0 to begin anew (after a seek),
- * but never leaves one out; those behind the first are asked for again only where a
- * row was longer than ROW_LEN, as no row of a stream may be.
+ * but never leaves one out; for those behind the first only where together they were
+ * longer than ROWS_AT_ONCE lines of ROW_LEN, as no rows of a stream may be.
  *
  * A module defines its own struct facts and one `report`, sets pr_fmt, and
  * includes this file first.
@@ -63,7 +63,7 @@ struct facts;
 /**
  * struct out - where the lines of a report go
  * @seq: the reader of /proc/lkmN, or NULL for the kernel log
- * @row: for the log: room for ROW_LEN bytes
+ * @row: room for a line of ROW_LEN bytes
  * @lines: lines written so far
  * @bytes: room they take in the kernel log
  */
@@ -267,24 +267,23 @@ static __printf(2, 3) void report_line(struct out *out, const char *fmt, ...)
 	va_end(args);
 }
 
-/* Bytes that a row may have that line_begin() begins, its newline included. */
-#define ROW_LEN 256
+/* Bytes that a line may have that line_begin() begins, its newline included. */
+#define ROW_LEN 320
 
 /**
  * line_begin() - begin a line that is put together by hand
  * @out: where it goes
  *
- * Only for a row of one line.
- *
- * Return: where to put up to ROW_LEN - 1 bytes. line_end() is to follow.
+ * Return: where to put up to ROW_LEN - 1 bytes: the reader's buffer itself, if it
+ * has room for them. line_end() is to follow.
  */
 static inline char *line_begin(struct out *out)
 {
-	char *row = out->row;
+	char *buf;
 
-	if (out->seq)
-		seq_get_buf(out->seq, &row);
-	return row;
+	if (out->seq && seq_get_buf(out->seq, &buf) >= ROW_LEN)
+		return buf;
+	return out->row;
 }
 
 /* line_end() - end it; @end is behind its last byte */
@@ -292,23 +291,26 @@ static inline void line_end(struct out *out, char *end)
 {
 	char *row = line_begin(out);
 
-	if (out->seq) {
-		*end++ = '\n';
-		seq_commit(out->seq, end - row);
+	if (!out->seq) {
+		*end = '\0';
+		out->lines++;
+		out->bytes += log_room(end - row);
+		pr_info("%s\n", row);
 		return;
 	}
-	*end = '\0';
-	out->lines++;
-	out->bytes += log_room(end - row);
-	pr_info("%s\n", row);
+	*end++ = '\n';
+	if (row == out->row)
+		seq_write(out->seq, row, end - row);
+	else
+		seq_commit(out->seq, end - row);
 }
 
 /* print_process() - the line that names the process a report is about */
 static inline void print_process(struct out *out, pid_t pid, const char *comm)
 {
-	char name[SAFE_NAME_LEN];
+	char *to = put_decimal(put_text(line_begin(out), "PID: "), pid);
 
-	report_line(out, "PID: %d | PROCESS: %s", pid, safe_name(name, comm));
+	line_end(out, put_name(put_text(to, " | PROCESS: "), comm));
 }
 
 /* ---- tasks and their memory ------------------------------------------- */
@@ -592,7 +594,8 @@ static void report_stop(struct seq_file *seq, void *v)
 static int report_show(struct seq_file *seq, void *v)
 {
 	loff_t row = *(loff_t *)v * ROWS_AT_ONCE, end = row + ROWS_AT_ONCE;
-	struct out out = { .seq = seq };
+	char text[ROW_LEN];
+	struct out out = { .seq = seq, .row = text };
 
 	if (seq->size - seq->count < ROWS_AT_ONCE * ROW_LEN ||
 	    (row >= FEW_ROWS && seq->size < READ_LEN)) {

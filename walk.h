@@ -166,6 +166,14 @@ static inline void print_vma(struct out *out, const struct mappings *maps,
 	line_end(out, to);
 }
 
+/* print_vmas() - how many there are */
+static inline void print_vmas(struct out *out, const struct mappings *maps)
+{
+	char *to = put_text(line_begin(out), "Number of VMAs = ");
+
+	line_end(out, put_decimal(to, maps->n));
+}
+
 /* ---- the page walk ---------------------------------------------------- */
 
 /**
