@@ -33,6 +33,10 @@ APPEND = ('loglevel=5 oops=panic panic=-1 panic_on_warn=1 '
           'softlockup_panic=1 hung_task_panic=1 printk.devkmsg=on '
           'vsyscall=xonly')
 
+# The guest's clock counts its instructions, a nanosecond each; when its processor is
+# idle, the clock goes on to the next timer at once. Several cannot be counted.
+COUNTING = ('-icount', 'shift=0,sleep=off')
+
 # What a kernel says of a bug.
 ALARM = re.compile(r'BUG|WARNING|Oops|general protection|rcu.*stall|'
                    r'soft lockup|Call Trace|UBSAN: |refcount_t: ')
@@ -93,17 +97,21 @@ class Guest:
     """One guest, from `with` to its end.
 
     paging is one of the kernel's kinds of guests; append is added to its
-    command line. A guest that died can be booted again.
+    command line. One that is counting has a clock of instructions. A guest that
+    died can be booted again.
     """
 
     def __init__(self, kernel, initramfs, paging=None, memory='1G',
-                 cpus=2, append='', accel=None):
+                 cpus=2, append='', accel=None, counting=False):
         self.kernel = kernel
         self.initramfs = initramfs
         self.paging = paging = paging or kernel.guests[0]
         self.memory = memory
-        self.cpus = cpus
+        self.cpus = 1 if counting else cpus
         self.append = append
+        self.counting = counting
+        if counting:
+            accel = 'tcg'
         self.accel = accel or accelerator(kernel, initramfs, paging)
         self.boots = 0
         self.ended = False
@@ -165,6 +173,7 @@ class Guest:
                 *qemu_command(self.kernel, self.initramfs, self.paging,
                               self.accel, ' '.join([
                                   APPEND, self.kernel.append, self.append])),
+                *(COUNTING if self.counting else ()),
                 '-m', self.memory, '-smp', str(self.cpus),
                 '-chardev', f'file,id=console,path={self.console},append=on',
                 '-serial', 'chardev:console',
