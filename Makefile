@@ -60,7 +60,7 @@ fuzz: ## feed the helpers what a fuzzer makes up (S=600: for so many seconds)
 bench: ## measure the suite beside its peers, in guests, for docs/benchmarks.md (K=: print it of one kernel)
 	@tests/vm/setup && tests/bench/run $(if $(K),--kernel=$(K),--write) $(T)
 
-figures: ## draw docs/lazy_allocation.svg anew, of what is measured in a guest
+figures: ## draw the pictures in docs/ anew, of what is measured in a guest, and what make bench wrote
 	@tests/vm/setup gnuplot-nox && tests/figures
 
 lint: ## hold the tree to its rules: portability, exports, taste (seconds, no guest)

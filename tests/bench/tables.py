@@ -71,12 +71,13 @@ def part_rows(results, name):
     """What is told apart, at the largest size."""
     race = RACES[name]
     yield ['', f'instructions a {race.unit}', f'ns a {race.unit}']
-    for part, (way, but) in race.parts.items():
+    for part, (ways, others) in race.parts.items():
         row = [part]
         for mode in (COUNTED, TIMED):
-            more, less = (results.get(mode, name, race.sizes[-1], each)
-                          for each in (way, but))
-            row.append(short((more.median - less.median) / more.units))
+            more, less = ([results.get(mode, name, race.sizes[-1], way) for way in each]
+                          for each in (ways, others))
+            alone = sum(each.median for each in more) - sum(each.median for each in less)
+            row.append(short(alone / more[0].units))
         yield row
 
 
@@ -85,10 +86,12 @@ def growth_rows(results, name):
     race = RACES[name]
     ways = results.ways(name)
     counts = [results.get(COUNTED, name, n, ways[0]).units for n in race.sizes]
-    yield [f'instructions a {race.unit}, of', *(f'{count:,}' for count in counts)]
+    yield [f'instructions a {race.unit}, of', *(f'{count:,}' for count in counts),
+           'the last by the one before']
     for way in ways:
-        sizes = [results.get(COUNTED, name, n, way) for n in race.sizes]
-        yield [way, *(short(each.median / each.units) for each in sizes)]
+        costs = [each.median / each.units for each in
+                 (results.get(COUNTED, name, n, way) for n in race.sizes)]
+        yield [way, *map(short, costs), f'{costs[-1] / costs[-2]:.2f}']
 
 
 def race_tables(results, name):
@@ -132,8 +135,8 @@ def got(results, kernel, name, goal):
         words = times(ratio)
         if ratio is not None and ratio < limit:
             words += ' **missed**'
-            if goal.floor:
-                floor = results.ratio(mode, name, goal.floor, goal.against)
+            floor = results.ratio(mode, name, goal.floor, goal.against)
+            if floor:
                 words += f', floor {times(floor)}'
         yield words
 
@@ -153,16 +156,16 @@ def goal_rows(all_results, kernels, names):
 # --- all of it ---------------------------------------------------------------
 
 def machine(kernels, rounds, seconds):
-    """What it was measured on, and how."""
+    """What it was measured on, and how. kernels: {Kernel: how its time was measured}."""
     cpu = re.search(r'^model name\s*: (.*)$', Path('/proc/cpuinfo').read_text('utf-8'), re.M)
-    qemu = subprocess.run([kernels[0].machine.qemu, '--version'], text=True, check=True,
-                          stdout=subprocess.PIPE).stdout.split('\n')[0]
+    qemu = subprocess.run([next(iter(kernels)).machine.qemu, '--version'], text=True,
+                          check=True, stdout=subprocess.PIPE).stdout.split('\n')[0]
     yield f'- machine: {cpu[1] if cpu else "unknown"}'
     yield f'- {qemu}, guests with 4 GB'
     yield (f'- medians of {rounds[COUNTED]} by instructions, of {rounds[TIMED]} by time; '
            f'all of it took {seconds / 60:.0f} minutes')
-    for kernel in kernels:
-        yield f'- {kernel.name}: Linux {kernel.release}'
+    for kernel, accel in kernels.items():
+        yield f'- {kernel.name}: Linux {kernel.release}, time under {accel}'
 
 
 def report(results, kernels, rounds, seconds):
