@@ -5,22 +5,25 @@
 
 set datafile separator ","
 set datafile missing NaN
-set terminal svg size 1080,420 font "sans-serif,12" background "#ffffff"
+set terminal svg size 1080,480 font "sans-serif,12" background "#ffffff"
 set output ARG2
 set logscale xy
 set format "10^{%L}"
 set grid linecolor "#dddddd"
 set border 3
 set tics nomirror out
-set key bottom left noenhanced opaque samplen 2
+set key below left vertical maxrows 5 reverse Left noenhanced samplen 2
 
 # Columns: kernel, mode, race, n, way, units, median.
+# Of text with a comma gnuplot reads what is before it.
+head(way) = way[1:strstrt(way . ",", ",") - 1]
 is(race, way) = strcol(1) eq ARG3 && strcol(2) eq "instructions" && \
-	strcol(3) eq race && strcol(5) eq way
+	strcol(3) eq race && strcol(5) eq head(way)
 units(race, way) = is(race, way) ? column(6) : NaN
 cost(race, way) = is(race, way) ? column(7) / column(6) : NaN
 
-set multiplot layout 1,3
+set bmargin 10
+set multiplot layout 1,3 title "Linux " . ARG3 . ": what each costs, of how many there are"
 set style data linespoints
 
 race = "list"
@@ -30,7 +33,7 @@ set xlabel "processes"
 plot for [way in ways] ARG1 skip 1 using (units(race, way)):(cost(race, way)) title way
 
 race = "rows"
-ways = "'cat /proc/lkm4' 'pagemap' 'one pread() and one printf() a page' 'bulk pread(), formatted by hand'"
+ways = "'cat /proc/lkm4' 'pagemap' 'one pread() and one printf() a page' 'bulk pread() and runs by hand'"
 set ylabel "instructions a page"
 set xlabel "pages"
 plot for [way in ways] ARG1 skip 1 using (units(race, way)):(cost(race, way)) title way
