@@ -14,13 +14,13 @@ set border 3
 set tics nomirror out
 set key below left vertical maxrows 5 reverse Left noenhanced samplen 2
 
-# Columns: kernel, mode, race, n, way, units, median.
+# Columns: kernel, mode, race, n, way, units, lines, median.
 # Of text with a comma gnuplot reads what is before it.
 head(way) = way[1:strstrt(way . ",", ",") - 1]
 is(race, way) = strcol(1) eq ARG3 && strcol(2) eq "instructions" && \
 	strcol(3) eq race && strcol(5) eq head(way)
 units(race, way) = is(race, way) ? column(6) : NaN
-cost(race, way) = is(race, way) ? column(7) / column(6) : NaN
+cost(race, way) = is(race, way) ? column(8) / column(6) : NaN
 
 set bmargin 10
 set multiplot layout 1,3 title "Linux " . ARG3 . ": what each costs, of how many there are"

@@ -11,9 +11,10 @@ from results import markdown
 
 COUNTED, TIMED = 'instructions', 'ns'
 
-# n: the size that was asked for; units: how many there really were. median and
-# spread are of the mode's: instructions, or nanoseconds.
-Result = collections.namedtuple('Result', 'kernel mode race n way units median spread')
+# n: the size that was asked for; units: how many there really were; lines: how many the
+# way prints. The median is of instructions or of nanoseconds, as the mode says.
+Result = collections.namedtuple('Result',
+                                'kernel mode race n way units lines median spread')
 
 
 class Results:
@@ -55,10 +56,10 @@ def race_rows(results, name):
     """Each way, by both measures."""
     race = RACES[name]
     ours = next(iter(race.ways))
-    yield ['', 'million instructions', 'spread', f'instructions a {race.unit}',
+    yield ['', 'lines', 'million instructions', 'spread', f'instructions a {race.unit}',
            'ms', 'spread', f'ns a {race.unit}', f'as many as {ours}', 'as long']
     for way in results.ways(name):
-        row = [way]
+        row = [way, f'{results.get(COUNTED, name, race.at, way).lines:,}']
         for mode in (COUNTED, TIMED):
             result = results.get(mode, name, race.at, way)
             row += [short(result.median / 1e6), f'{result.spread:.1%}',
@@ -98,7 +99,7 @@ def race_tables(results, name):
     """All tables of a race, on one kernel."""
     race = RACES[name]
     units = results.get(COUNTED, name, race.at, next(iter(race.ways))).units
-    many = f', {units:,} of {race.unit}' if units > 1 else ''
+    many = f': {units:,}' if units > 1 else ''
     yield from ['', f'#### {name}: {race.title}{many}', '']
     yield from markdown(list(race_rows(results, name)))
     if race.parts:
