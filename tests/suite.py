@@ -57,7 +57,7 @@ echo 0 >/proc/sys/kernel/randomize_va_space
 FACTS = '''
 cd /proc/sys
 grep -H . kernel/randomize_va_space vm/overcommit_memory vm/nr_hugepages \
-    kernel/modules_disabled kernel/dmesg_restrict
+    kernel/modules_disabled kernel/dmesg_restrict kernel/printk
 grep -H Cpus_allowed: /proc/1/status
 cut -d ' ' -f 1-4 /proc/mounts
 cat /proc/swaps /sys/kernel/mm/transparent_hugepage/enabled
@@ -219,6 +219,7 @@ class GuestTest(unittest.TestCase):
     slow = False                        # to be started before the others
     dear = False                        # only on the first of several kernels
     append = ''                         # for the kernel's command line
+    console_rate = 0                    # bytes a second; 0: as fast as can be
     needs = ()                          # what the kernel is to be built with
 
     guest = None
@@ -315,7 +316,7 @@ class GuestTest(unittest.TestCase):
 
     # --- modules ---
 
-    def report(self, module, around=':', **parameters):
+    def report(self, module, around=':', timeout=60, **parameters):
         """Load a module, remove it, and return what it printed."""
         mark = f'canary {secrets.token_hex(8)}'
         status, output = self.guest.run(f'''
@@ -326,7 +327,7 @@ class GuestTest(unittest.TestCase):
             {around}
             echo {mark}
             {RMMOD} {module} || exit
-            {DMESG}''')
+            {DMESG}''', timeout)
         if status:
             self.fail(f'{words(module, **parameters)}: {output}')
         before, after, log = output.split(f'{mark}\n', 2)
@@ -395,12 +396,12 @@ class GuestTest(unittest.TestCase):
 
     # --- processes that stand still ---
 
-    def start(self, fixture, *arguments, keep=False):
+    def start(self, fixture, *arguments, keep=False, timeout=60):
         """Start a fixture; wait until it stops itself with SIGSTOP. It is
         killed when the test ends, unless it is to be kept for others."""
         command = shlex.join(['fixtures/held', 'start', f'fixtures/{fixture}',
                               *map(str, arguments)])
-        status, output = self.guest.run(command)
+        status, output = self.guest.run(command, timeout)
         if status:
             self.fail(f'the fixture ended instead of stopping: {output}')
         pid, *lines = output.splitlines()

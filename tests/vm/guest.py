@@ -7,6 +7,7 @@ read through QEMU's monitor, from outside the guest.
 """
 
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 from cache import announce, cache, write_atomically
@@ -93,16 +95,40 @@ class MonitorError(Exception):
     """QEMU's monitor refused a command."""
 
 
+class SlowLine(threading.Thread):
+    """The other end of a serial line: takes each byte when that would have come, and
+    writes it into a file. QEMU's port is as fast as what it sends is taken; what is
+    not taken waits in between, where there is room for a hundred bytes or two."""
+
+    def __init__(self, rate, path):
+        super().__init__(daemon=True)
+        self.rate, self.path = rate, path
+        self.ours, self.qemus = socket.socketpair()
+        # It sends byte by byte, each of which takes most of a kilobyte.
+        self.qemus.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+
+    def run(self):
+        """Until QEMU ends."""
+        with self.ours, open(self.path, 'ab', buffering=0) as file:
+            due = 0
+            while data := self.ours.recv(self.rate // 200):
+                file.write(data)
+                now = time.monotonic()
+                due = max(due, now) + len(data) / self.rate
+                time.sleep(due - now)
+
+
 class Guest:
     """One guest, from `with` to its end.
 
     paging is one of the kernel's kinds of guests; append is added to its
-    command line. One that is counting has a clock of instructions. A guest that
-    died can be booted again.
+    command line; console_rate is the number of bytes that its console takes in
+    a second, or 0: any. One that is counting has a clock of instructions. A guest
+    that died can be booted again.
     """
 
-    def __init__(self, kernel, initramfs, paging=None, memory='1G',
-                 cpus=2, append='', accel=None, counting=False):
+    def __init__(self, kernel, initramfs, paging=None, memory='1G', cpus=2,
+                 append='', console_rate=0, accel=None, counting=False):
         self.kernel = kernel
         self.initramfs = initramfs
         self.paging = paging = paging or kernel.guests[0]
@@ -112,6 +138,7 @@ class Guest:
         self.counting = counting
         if counting:
             accel = 'tcg'
+        self.console_rate = console_rate
         self.accel = accel or accelerator(kernel, initramfs, paging)
         self.boots = 0
         self.ended = False
@@ -158,16 +185,27 @@ class Guest:
         self.directory = tempfile.TemporaryDirectory(dir=cache('run'))
         self.agent, agent_end = socket.socketpair()
         self.monitor, monitor_end = socket.socketpair()
-        with agent_end, monitor_end, open(self.console, 'wb') as console:
+        with contextlib.ExitStack() as ends, open(self.console, 'wb') as console:
+            passed = [ends.enter_context(end).fileno() for end in
+                      (agent_end, monitor_end, *self._slow_line())]
             self.qemu = subprocess.Popen(
-                self._command(agent_end.fileno(), monitor_end.fileno()),
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console,
-                pass_fds=(agent_end.fileno(), monitor_end.fileno()),
+                self._command(*passed), stdin=subprocess.DEVNULL,
+                stdout=console, stderr=console, pass_fds=passed,
                 start_new_session=True)
         self.qmp = None
         self._answer(b'ready', time.monotonic() + limit, 'boot')
 
-    def _command(self, agent, monitor):
+    def _slow_line(self):
+        """The end for QEMU of the line that the console is on, if it is a slow one."""
+        if not self.console_rate:
+            return []
+        line = SlowLine(self.console_rate, self.console)
+        line.start()
+        return [line.qemus]
+
+    def _command(self, agent, monitor, line=None):
+        console = (f'file,id=console,path={self.console},append=on'
+                   if line is None else f'socket,id=console,fd={line}')
         # setpriv: QEMU must not outlive this process, however it ends.
         return ['setpriv', '--pdeathsig', 'KILL',
                 *qemu_command(self.kernel, self.initramfs, self.paging,
@@ -175,7 +213,7 @@ class Guest:
                                   APPEND, self.kernel.append, self.append])),
                 *(COUNTING if self.counting else ()),
                 '-m', self.memory, '-smp', str(self.cpus),
-                '-chardev', f'file,id=console,path={self.console},append=on',
+                '-chardev', console,
                 '-serial', 'chardev:console',
                 '-chardev', f'socket,id=agent,fd={agent}',
                 '-device', 'virtio-serial-pci',
