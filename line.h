@@ -91,8 +91,10 @@ static inline char *put_decimal(char *to, u64 number)
 
 	for (rest = number; rest >= 10; rest /= 10)
 		end++;
-	for (at = end; at - to >= 2; number /= 100)
-		memcpy(at -= 2, &pairs[number % 100 * 2], 2);
+	for (at = end; at - to >= 2; number /= 100) {
+		at -= 2;
+		memcpy(at, &pairs[number % 100 * 2], 2);
+	}
 	if (at > to)
 		*to = '0' + number;
 	return end;

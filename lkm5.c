@@ -213,12 +213,14 @@ static bool copy_size(struct size *size, struct task_struct *process,
 		      struct pid_namespace *ns)
 {
 	size->pid = task_tgid_nr_ns(process, ns);
+	if (!size->pid)
+		return false;
 	copy_name(size->comm, process);
 	size->vsz = 0;
 	size->counts = (struct counts){ };
 	/* A kernel thread, or a zombie, has no memory, but a line. */
 	look_at_mm(process, copy_memory, size);
-	return size->pid;
+	return true;
 }
 
 static size_t copy_sizes(struct facts *facts, void *rows, size_t room)

@@ -241,7 +241,8 @@ static inline int next_mapping(struct owners *owners)
 /**
  * owners_next() - make a row
  * @owners: the search
- * @row: its number: that of the row before and one, the same, or 0
+ * @row: its number: that of the row before and one, the same, or 0; behind the end,
+ *       or an error, also a later one
  *
  * Return: 1 when there is one, 0 when not, or -EINTR.
  */
@@ -255,6 +256,7 @@ static inline int owners_next(struct owners *owners, loff_t row)
 		owners_rewind(owners);
 	if (owners->done)
 		return 0;
+	owners->row = -1;	/* what was the row is overwritten now */
 	while (!found && (owners->mm || owners->i < owners->n)) {
 		/* Not all processes have memory of their own to be searched. */
 		if (fatal_signal_pending(current))

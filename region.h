@@ -48,8 +48,7 @@ struct run {
 	bool first;
 };
 
-/* The sizes that pages have: one for each level, and Svnapot's, of which there is
- * one. */
+/* The sizes that pages have: one for each level, and Svnapot's one. */
 enum { SMALL, NAPOT, PMD, PUD, PAGE_SIZES };
 
 struct totals {
@@ -148,7 +147,7 @@ static inline void count_stretch(struct totals *totals, const struct stretch *st
 		return;
 	}
 	totals->mapped[i].size = size;
-	totals->mapped[i].pages += stretch->entries;
+	totals->mapped[i].pages += stretch->pages;
 	totals->mapped[i].bytes += bytes;
 }
 
@@ -161,8 +160,11 @@ static inline bool mapping_changed(const struct mapping *old,
 		new->flags != old->flags);
 }
 
-/* What comes next, which may go on a run. Return: 1; 0 at the end of the range; or
- * an errno. */
+/*
+ * What comes next, which may go on a run.
+ *
+ * Return: 1; 0 at the end of the range; or an errno.
+ */
 static inline int next_run(struct region *region, struct run *next)
 {
 	struct mapping before;
@@ -178,7 +180,7 @@ static inline int next_run(struct region *region, struct run *next)
 		region->totals.again += region->look->again +
 			mapping_changed(&before, &region->look->map, region->va);
 	}
-	next->pages = next->at.entries;
+	next->pages = next->at.pages;
 	next->flags = region->look->map.flags;
 	next->first = region->look->map.start == region->va;
 	region->va = next->at.end;
@@ -216,8 +218,10 @@ static inline bool run_goes_on(const struct run *run, const struct run *next)
 	return a->verdict == NO_VMA || (!next->first && next->flags == run->flags);
 }
 
-/* Return: 0, and the next run, if there is one more; or an errno, but not before
- * all that was looked at has been given. */
+/*
+ * Return: 0, and the next run, if there is one more; or an errno, but not before
+ * all that was looked at has been given.
+ */
 static inline int take_run(struct region *region)
 {
 	struct run *ahead = &region->runs[region->turn], *run;
@@ -240,7 +244,8 @@ static inline int take_run(struct region *region)
 /**
  * region_next() - make a row
  * @region: the range
- * @row: its number: that of the row before and one, the same, or 0
+ * @row: its number: that of the row before and one, the same, or 0; behind the end,
+ *       or an error, also a later one
  *
  * A row that cannot be made is asked for again: a reader first gets the rows that
  * were made, and the errno from the next read(). It stays until a seek.
@@ -252,7 +257,7 @@ static inline int region_next(struct region *region, loff_t row)
 {
 	if (!region->err && row == region->row)
 		return 1;
-	if (!row && region->row >= 0)
+	if (!row && (region->row >= 0 || region->err == -EINTR))
 		region_rewind(region);
 	if (region->err)
 		return region->err;

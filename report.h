@@ -26,7 +26,8 @@
  * often that happens: seq_file takes a few rows at once. It may ask for the first of
  * them again (at the start of each read), or for row 0 to begin anew (after a seek),
  * but never leaves one out; for those behind the first only where together they were
- * longer than ROWS_AT_ONCE lines of ROW_LEN, as no rows of a stream may be.
+ * longer than ROWS_AT_ONCE lines of ROW_LEN, as no rows of a stream may be. Behind the
+ * end, or an error, it asks for a later one, and the answer must be the same.
  *
  * A module defines its own struct facts and one `report`, sets pr_fmt, and
  * includes this file first.
@@ -84,7 +85,8 @@ struct out {
  *           and -EINTR
  * @next: 1 when there is a row of that number, counted from 0; 0 when not; or
  *        an errno, as @collect: the report ends there, and is not whole. A reader
- *        asks again for a row that failed: then it fails again, in silence
+ *        asks again for a row that failed, or a later one: then it fails again, in
+ *        silence
  * @print: writes that row
  * @drop: frees what the facts point to, also after a failed @ask or @collect;
  *        may be NULL
@@ -269,6 +271,7 @@ static __printf(2, 3) void report_line(struct out *out, const char *fmt, ...)
 
 /* Bytes that a line may have that line_begin() begins, its newline included. */
 #define ROW_LEN 320
+static_assert(ROW_LEN >= SAFE_NAME_LEN + 200);
 
 /**
  * line_begin() - begin a line that is put together by hand
@@ -589,8 +592,10 @@ static void report_stop(struct seq_file *seq, void *v)
 #define FEW_ROWS 32
 #define READ_LEN SZ_64K
 
-/* Where rows find no room, seq_file gives what it has to the reader and comes again,
- * or takes twice as much room. */
+/*
+ * Where rows find no room, seq_file gives what it has to the reader and comes again,
+ * or takes twice as much room.
+ */
 static int report_show(struct seq_file *seq, void *v)
 {
 	loff_t row = *(loff_t *)v * ROWS_AT_ONCE, end = row + ROWS_AT_ONCE;

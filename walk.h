@@ -475,9 +475,7 @@ static const char * const reasons[VERDICTS] = {
 	[MARKER] = "marker",
 };
 
-#define REMARKS_LEN 128
-
-/* put_reason() - why there is no page; less than REMARKS_LEN bytes */
+/* put_reason() - why there is no page; 100 bytes at most */
 static inline char *put_reason(char *to, const struct target *target)
 {
 	to = put_text(to, reasons[target->verdict]);
@@ -488,7 +486,7 @@ static inline char *put_reason(char *to, const struct target *target)
 	return put_char(to, ')');
 }
 
-/* put_remarks() - what is to be said of a page; less than REMARKS_LEN bytes */
+/* put_remarks() - what is to be said of a page; 100 bytes at most */
 static inline char *put_remarks(char *to, const struct target *target)
 {
 	if (target->no_access)
@@ -502,7 +500,7 @@ static inline char *put_remarks(char *to, const struct target *target)
 	return to;
 }
 
-/* put_contiguity() - of what a page is a part; less than REMARKS_LEN bytes */
+/* put_contiguity() - of what a page is a part; 40 bytes at most */
 static inline char *put_contiguity(char *to, const struct target *target)
 {
 	if (!target->joined)
@@ -729,22 +727,24 @@ static inline int look_at(struct mm_struct *mm, unsigned long va,
 
 /**
  * struct stretch - addresses that one entry speaks for, or entries that are alike:
- * the small pages of neighbouring frames, in order
+ * those of small pages in neighbouring frames, or empty ones
  * @va: the first
  * @end: the first behind them
- * @entries: how many entries
+ * @pages: how many pages they are, of whatever size; or empty entries
  * @to: where @va leads
  */
 struct stretch {
 	unsigned long va;
 	unsigned long end;
-	unsigned int entries;
+	unsigned int pages;
 	struct target to;
 };
 
 /*
- * How many of the PTEs at @pte are alike, and need not be decided of one by one. Not
- * those without struct page: one and its neighbour may differ in that.
+ * How many of the PTEs at @pte are alike, and need not be decided of one by one. Only
+ * ordinary small pages are, and empty entries: of two pages that are special, one may
+ * have a struct page and the other none; and what a PROT_NONE entry has for the next
+ * frame, or a larger page, differs by architecture.
  */
 static inline unsigned int count_alike(const u64 *pte, unsigned int n,
 				       const struct target *to)
@@ -779,7 +779,7 @@ static inline bool look_next(const struct look *look, unsigned long va,
 	if (va >= look->end)
 		return false;
 	stretch->va = va;
-	stretch->entries = 1;
+	stretch->pages = 1;
 	if (!look->n) {
 		stretch->end = look->end;
 		stretch->to = look->walk.to;
@@ -788,8 +788,8 @@ static inline bool look_next(const struct look *look, unsigned long va,
 	pte = __pte(look->pte[i]);
 	read_target(&stretch->to, look->pte[i], LEVEL_PTE,
 		    pte_present(pte) ? pte_size(pte) : 0, va, look->map.flags);
-	stretch->entries = count_alike(&look->pte[i], look->n - i, &stretch->to);
-	last = va + (stretch->entries - 1) * PAGE_SIZE;
+	stretch->pages = count_alike(&look->pte[i], look->n - i, &stretch->to);
+	last = va + (stretch->pages - 1) * PAGE_SIZE;
 	stretch->end = min(look->end, (last | (pte_span(pte) - 1)) + 1);
 	return true;
 }
