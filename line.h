@@ -24,6 +24,7 @@
 #include <linux/sched.h>
 #include <linux/string.h>
 #include <linux/string_helpers.h>
+#include <linux/swab.h>
 
 /* ---- strings that somebody else chose --------------------------------- */
 
@@ -123,20 +124,27 @@ static inline char *put_hex(char *to, u64 number)
 	unsigned int n = (fls64(number | 1) + 3U) / 4;
 	char *end = to + n;
 
-	number <<= 64 - 4 * n;	/* the first digit comes first */
-	for (; to < end; to += 2, number <<= 8)
-		memcpy(to, &pairs[number >> 56 << 1], 2);
+	/* The first two digits come first; of the last two one may be too many. */
+	number = swab64(number << (64 - 4 * n));
+	for (; to < end; to += 2, number >>= 8)
+		memcpy(to, &pairs[(number & 0xff) << 1], 2);
 	return end;
+}
+
+/* Out of line, for newer kernels clear @safe, and few names need it. */
+static noinline char *put_safe_name(char *to, const char *comm)
+{
+	char safe[SAFE_NAME_LEN];
+
+	return put_text(to, safe_name(safe, comm));
 }
 
 /* put_name() - SAFE_NAME_LEN bytes at most */
 static inline char *put_name(char *to, const char *comm)
 {
-	char safe[SAFE_NAME_LEN];
-
 	for (; *comm; comm++) {
 		if ((unsigned char)*comm < ' ' || *comm == '\x7f' || *comm == '\\')
-			return put_text(to, safe_name(safe, comm));
+			return put_safe_name(to, comm);
 		*to++ = *comm;
 	}
 	return to;

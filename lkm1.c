@@ -64,9 +64,11 @@ static int ask(struct facts *facts)
 static bool copy_task(struct row *row, struct task_struct *task,
 		      const struct facts *facts, struct pid_namespace *ns)
 {
-	row->pid = task_tgid_nr_ns(task, ns);
-	row->tid = facts->each_thread ? task_pid_nr_ns(task, ns) : row->pid;
-	row->ppid = task_ppid_nr_ns(task, ns);
+	row->pid = process_pid(task, ns);
+	row->tid = facts->each_thread ? pid_nr_ns(task_pid(task), ns) : row->pid;
+	/* The pointer of one that has been taken off the list leads nowhere. */
+	row->ppid = pid_alive(task) ?
+		    process_pid(rcu_dereference(task->real_parent), ns) : 0;
 	row->threads = get_nr_threads(task);
 	row->state = task_state(task);
 	row->kernel = task->flags & PF_KTHREAD;

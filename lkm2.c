@@ -82,7 +82,7 @@ static void copy_memory(void *to, struct mm_struct *mm, struct task_struct *user
 static bool copy_heap(struct heap *heap, struct task_struct *process,
 		      struct pid_namespace *ns)
 {
-	heap->pid = task_tgid_nr_ns(process, ns);
+	heap->pid = process_pid(process, ns);
 	if (!heap->pid)
 		return false;
 	heap->started = process->start_time;

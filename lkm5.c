@@ -212,7 +212,7 @@ static void copy_memory(void *to, struct mm_struct *mm, struct task_struct *user
 static bool copy_size(struct size *size, struct task_struct *process,
 		      struct pid_namespace *ns)
 {
-	size->pid = task_tgid_nr_ns(process, ns);
+	size->pid = process_pid(process, ns);
 	if (!size->pid)
 		return false;
 	copy_name(size->comm, process);

@@ -342,10 +342,10 @@ static char *put_hex(char *at, uint64_t value)
 	int digits = (64 + 3 - __builtin_clzll(value | 1)) / 4;
 	char *end = at + digits;
 
-	/* The first digit comes first; of the last pair one may be too many. */
-	value <<= 64 - 4 * digits;
-	for (; at < end; at += 2, value <<= 8)
-		memcpy(at, &pairs[2 * (value >> 56)], 2);
+	/* The first two digits come first; of the last two one may be too many. */
+	value = __builtin_bswap64(value << (64 - 4 * digits));
+	for (; at < end; at += 2, value >>= 8)
+		memcpy(at, &pairs[2 * (value & 0xff)], 2);
 	return end;
 }
 

@@ -8,6 +8,7 @@
  *	line_begin()	the same of a row that there are ten thousands of
  *	find_task()	a pid's task, with a reference
  *	find_mm()	a process's address space, with a reference
+ *	process_pid()	the other way round, for lists
  *	look_at_mm()	the same under a lock in place of the reference
  *	copy_counts()	its memory counters
  *	copy_rows()	a snapshot of as many rows as there happen to be
@@ -326,6 +327,15 @@ static inline void copy_name(char *comm, const struct task_struct *task)
 {
 	memcpy(comm, task->comm, TASK_COMM_LEN);
 	comm[TASK_COMM_LEN - 1] = '\0';
+}
+
+/*
+ * process_pid() - the pid of a task's process in a namespace; 0: it has none there.
+ * Under RCU, which task_tgid_nr_ns() would take again for each of thousands.
+ */
+static inline pid_t process_pid(struct task_struct *task, struct pid_namespace *ns)
+{
+	return pid_nr_ns(task_tgid(task), ns);
 }
 
 /* task_state() - a task's state, running and exiting in one number */

@@ -68,7 +68,7 @@ LINES_OF_LKM4 = 'grep -c ^VA /proc/lkm4'
 CALLS = 10000
 ASK = 'write address=, read /proc/lkm4'
 ENTRY = 'open, pread() and close /proc/PID/pagemap'
-VERSION = 'open, read and close /proc/version'
+VERSION = 'write address=, read /proc/version'
 
 # --- mappings ----------------------------------------------------------------
 
@@ -110,9 +110,9 @@ RACES = {
     'address': Race(
         'translate one address, again and again', 'call', (CALLS,), CALLS,
         'fixtures/memory anon=256', '', 'lkm4.ko log=0 vmas=0 pid={pid}',
-        {ASK: Way(f'{PEERS} ask {{start:#x}} {{n}}'),
+        {ASK: Way(f'{PEERS} ask {{start:#x}} {{n}} /proc/lkm4'),
          ENTRY: Way(f'{PEERS} entry {{pid}} {{start:#x}} {{n}}'),
-         VERSION: Way(f'{PEERS} again /proc/version {{n}}')},
+         VERSION: Way(f'{PEERS} ask {{start:#x}} {{n}} /proc/version')},
         (Goal(ASK, ENTRY, 2, floor=VERSION),)),
     'once': Race(
         'translate one address, once', 'call', (1,), 1,
