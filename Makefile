@@ -57,8 +57,8 @@ storms: ## all five report while processes come and go, for a minute and more (K
 fuzz: ## feed the helpers what a fuzzer makes up (S=600: for so many seconds)
 	@tests/vm/setup clang libclang-rt-dev && tests/fuzz/run --seconds=$(or $(S),600)
 
-bench: ## measure the suite beside its peers, in guests, for docs/benchmarks.md (K=: print it of one kernel)
-	@tests/vm/setup && tests/bench/run $(if $(K),--kernel=$(K),--write) $(T)
+bench: ## measure the suite beside its peers, in guests, for docs/benchmarks.md (K=, T=: print it of one kernel, one race)
+	@tests/vm/setup && tests/bench/run $(if $(K)$(T),$(K:%=--kernel=%),--write) $(T)
 
 figures: ## draw the pictures in docs/ anew, of what is measured in a guest, and what make bench wrote
 	@tests/vm/setup gnuplot-nox && tests/figures
