@@ -313,7 +313,8 @@ static inline void print_run(struct out *out, const struct run *run)
 		to = put_decimal(put_text(to, " | "), run->pages);
 		to = put_size(put_text(to, " x "), target->size);
 		to = put_rights(put_text(to, " | "), run->flags);
-		to = put_contiguity(put_remarks(to, target), target);
+		if (is_remarkable(target))
+			to = put_contiguity(put_remarks(to, target), target);
 	}
 	line_end(out, to);
 }

@@ -457,10 +457,11 @@ static __always_inline void read_target(struct target *to, u64 value,
 	to->no_access = entry_protnone(value);
 	pfn = PHYS_PFN(to->phys);
 	to->zero = small && is_zero_pfn(pfn);
-	to->special = !pfn_valid(pfn);
-	if (!to->zero)
-		to->special |= small ? pte_special(__pte(value)) :
-				       !!(flags & VM_PFNMAP);
+	/* A PTE that is not special has a struct page, for the kernel itself, too. */
+	if (small)
+		to->special = !to->zero && pte_special(__pte(value));
+	else
+		to->special = !pfn_valid(pfn) || flags & VM_PFNMAP;
 }
 
 /* ---- that, in words --------------------------------------------------- */
@@ -484,6 +485,13 @@ static inline char *put_reason(char *to, const struct target *target)
 	to = put_decimal(put_text(to, " (type "), target->swap_type);
 	to = put_hex(put_text(to, ", offset 0x"), target->swap_offset);
 	return put_char(to, ')');
+}
+
+/* Most pages are not: nothing is to be said of them. */
+static inline bool is_remarkable(const struct target *target)
+{
+	return target->no_access || target->zero || target->huge_zero ||
+	       target->special || target->joined;
 }
 
 /* put_remarks() - what is to be said of a page; 100 bytes at most */
@@ -573,7 +581,8 @@ static inline bool walk_try(struct mm_struct *mm, struct vm_area_struct *vma,
 	read_target(&walk->to, walk->entry[walk->levels - 1].value,
 		    walk->levels - 1, walk->mapped ? walk->span : 0, walk->va,
 		    vma->vm_flags);
-	again = walk->mapped && !walk->to.special;
+	again = walk->mapped && !walk->to.special &&
+		pfn_valid(PHYS_PFN(walk->to.phys));
 	if (again)
 		head = walk_hold(mm, walk, &same);
 	local_irq_restore(irq);
