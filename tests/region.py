@@ -33,6 +33,8 @@ DEVICE = ' | special (no struct page)'
 
 # How often others have the lock meanwhile: thousands of times, mostly.
 MANY = 100
+# Bytes of tables without a page, enough to be busy with for a while.
+TABLES = 128 << 20
 
 PARAMETERS = '/sys/module/lkm4/parameters'
 
@@ -124,7 +126,7 @@ class Facts(GuestTest):
     def sparse(self):
         """A process that takes long to be looked at, with a mapping that has
         thousands of tables of PTEs and no page: (pid, start, end)."""
-        pid = self.start('memory', 'tables=8192').pid
+        pid = self.start('memory', f'tables={TABLES // self.page}').pid
         each = max(self.mappings(pid), key=lambda each: each.end - each.start)
         return pid, each.start, each.end
 
@@ -723,7 +725,10 @@ class Moving(Region):
                             length=end - start)} || exit
             start_reader() {{
                 cat /proc/lkm4 >/run/part & reader=$!
-                until [ -e /proc/$reader/fd/3 ]; do :; done
+                # One that has ended already has no program any more.
+                until [ -e /proc/$reader/fd/3 ] || [ ! -e /proc/$reader/exe ]; do
+                    :
+                done
             }}'''
 
     def test_reader_killed(self):
