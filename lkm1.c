@@ -144,10 +144,8 @@ static void print_totals(struct out *out, const struct facts *facts)
 static void print_row(struct out *out, const struct facts *facts,
 		      const struct row *row)
 {
-	char *to = line_begin(out);
+	char *to = put_process(line_begin(out), row->pid, row->comm);
 
-	to = put_decimal(put_text(to, "PID: "), row->pid);
-	to = put_name(put_text(to, " | PROCESS: "), row->comm);
 	to = put_decimal(put_text(to, " | STATE: "), row->state);
 	to = put_char(put_text(to, " ("), state_letter(row->state));
 	to = put_decimal(put_text(to, ") | PPID: "), row->ppid);

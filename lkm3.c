@@ -158,7 +158,7 @@ static size_t copy_stacks(struct facts *facts, void *rows, size_t room)
 		if (!tid)
 			continue;
 		if (n < room) {
-			list[n].pid = task_tgid_nr_ns(thread, ns);
+			list[n].pid = process_pid(thread, ns);
 			list[n].tid = tid;
 			copy_stack(&list[n], thread);
 		}

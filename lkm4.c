@@ -377,7 +377,7 @@ static void print_mapping(struct out *out, const struct facts *facts)
 	}
 	to = put_hex(put_text(line_begin(out), "VMA = "), map->start);
 	to = put_hex(put_char(to, '-'), map->end);
-	to = put_text(put_char(to, ' '), rights(buf, map->flags));
+	to = put_all_rights(put_char(to, ' '), map->flags);
 	line_end(out, put_text(put_char(to, ' '), facts->label));
 }
 

@@ -334,10 +334,8 @@ static void print_sizes(struct out *out, const struct facts *facts)
 
 static void print_size(struct out *out, const struct size *size)
 {
-	char *to = line_begin(out);
+	char *to = put_process(line_begin(out), size->pid, size->comm);
 
-	to = put_decimal(put_text(to, "PID: "), size->pid);
-	to = put_name(put_text(to, " | PROCESS: "), size->comm);
 	to = put_decimal(put_text(to, " | VSZ: "), pages_to_kb(size->vsz));
 	to = put_decimal(put_text(to, " kB | RSS: "), pages_to_kb(size->rss));
 	to = put_decimal(put_text(to, " kB | SWAP: "),

@@ -84,7 +84,7 @@ static inline size_t copy_pids(struct facts *facts, void *rows, size_t room)
 
 	rcu_read_lock();
 	for_each_process(process) {
-		pid = task_tgid_nr_ns(process, ns);
+		pid = process_pid(process, ns);
 		if (!pid || process->flags & PF_KTHREAD)
 			continue;
 		if (n < room)
@@ -116,7 +116,7 @@ static inline bool is_anothers(struct mm_struct *mm, struct task_struct *task,
 	for_each_process_thread(process, thread) {
 		if (READ_ONCE(thread->mm) != mm || thread->flags & PF_KTHREAD)
 			continue;
-		pid = task_tgid_nr_ns(thread, owners->ns);
+		pid = process_pid(thread, owners->ns);
 		found = pid && pid < owners->pid;
 		if (found)	/* mostly soon: the list is in order of age */
 			goto unlock;

@@ -35,15 +35,13 @@
 
 /**
  * struct run - addresses that are alike
- * @at: what a look says of the first of them, but for @at.end, which is behind the
- *      last, and 0 where there is no run
- * @pages: how many pages they are, of whatever size
+ * @at: what a look says of the first of them; but @at.end is behind the last, and 0
+ *      where there is no run, and @at.pages are all
  * @flags: of the mapping that they are in
  * @first: whether they are the first in it
  */
 struct run {
 	struct stretch at;
-	unsigned long pages;
 	unsigned long flags;
 	bool first;
 };
@@ -180,7 +178,6 @@ static inline int next_run(struct region *region, struct run *next)
 		region->totals.again += region->look->again +
 			mapping_changed(&before, &region->look->map, region->va);
 	}
-	next->pages = next->at.pages;
 	next->flags = region->look->map.flags;
 	next->first = region->look->map.start == region->va;
 	region->va = next->at.end;
@@ -235,7 +232,7 @@ static inline int take_run(struct region *region)
 		if (!run_goes_on(run, ahead))
 			return 0;
 		run->at.end = ahead->at.end;
-		run->pages += ahead->pages;
+		run->at.pages += ahead->at.pages;
 	}
 	ahead->at.end = 0;
 	return run->at.end ? 0 : more;
@@ -310,11 +307,10 @@ static inline void print_run(struct out *out, const struct run *run)
 		to = put_reason(put_text(to, " | "), target);
 	} else {
 		to = put_hex(put_text(to, " PA "), target->phys);
-		to = put_decimal(put_text(to, " | "), run->pages);
+		to = put_decimal(put_text(to, " | "), run->at.pages);
 		to = put_size(put_text(to, " x "), target->size);
 		to = put_rights(put_text(to, " | "), run->flags);
-		if (is_remarkable(target))
-			to = put_contiguity(put_remarks(to, target), target);
+		to = put_contiguity(put_remarks(to, target), target);
 	}
 	line_end(out, to);
 }

@@ -309,12 +309,17 @@ static inline void line_end(struct out *out, char *end)
 		seq_commit(out->seq, end - row);
 }
 
+/* put_process() - how lines about a process begin */
+static inline char *put_process(char *to, pid_t pid, const char *comm)
+{
+	to = put_decimal(put_text(to, "PID: "), pid);
+	return put_name(put_text(to, " | PROCESS: "), comm);
+}
+
 /* print_process() - the line that names the process a report is about */
 static inline void print_process(struct out *out, pid_t pid, const char *comm)
 {
-	char *to = put_decimal(put_text(line_begin(out), "PID: "), pid);
-
-	line_end(out, put_name(put_text(to, " | PROCESS: "), comm));
+	line_end(out, put_process(line_begin(out), pid, comm));
 }
 
 /* ---- tasks and their memory ------------------------------------------- */

@@ -139,14 +139,18 @@ static inline char *put_rights(char *to, unsigned long flags)
 	return put_char(to, flags & VM_EXEC ? 'x' : '-');
 }
 
+/* put_all_rights() - "rwxp" as in /proc/PID/maps */
+static inline char *put_all_rights(char *to, unsigned long flags)
+{
+	return put_char(put_rights(to, flags), flags & VM_MAYSHARE ? 's' : 'p');
+}
+
 #define RIGHTS_LEN sizeof("rwxp")
 
-/* rights() - "rwxp" as in /proc/PID/maps; @buf has room for RIGHTS_LEN */
+/* rights() - the same as a string; @buf has room for RIGHTS_LEN */
 static inline const char *rights(char *buf, unsigned long flags)
 {
-	char *to = put_rights(buf, flags);
-
-	*put_char(to, flags & VM_MAYSHARE ? 's' : 'p') = '\0';
+	*put_all_rights(buf, flags) = '\0';
 	return buf;
 }
 
@@ -159,8 +163,7 @@ static inline void print_vma(struct out *out, const struct mappings *maps,
 
 	to = put_hex(put_text(to, "VM START = "), map->start);
 	to = put_hex(put_text(to, " VM END = "), map->end);
-	to = put_rights(put_text(to, " | "), map->flags);
-	to = put_char(to, map->flags & VM_MAYSHARE ? 's' : 'p');
+	to = put_all_rights(put_text(to, " | "), map->flags);
 	if (resident)
 		to = put_decimal(put_text(to, " | RSS = "), map->resident >> 10);
 	line_end(out, to);
@@ -487,13 +490,6 @@ static inline char *put_reason(char *to, const struct target *target)
 	return put_char(to, ')');
 }
 
-/* Most pages are not: nothing is to be said of them. */
-static inline bool is_remarkable(const struct target *target)
-{
-	return target->no_access || target->zero || target->huge_zero ||
-	       target->special || target->joined;
-}
-
 /* put_remarks() - what is to be said of a page; 100 bytes at most */
 static inline char *put_remarks(char *to, const struct target *target)
 {
@@ -745,7 +741,7 @@ static inline int look_at(struct mm_struct *mm, unsigned long va,
 struct stretch {
 	unsigned long va;
 	unsigned long end;
-	unsigned int pages;
+	unsigned long pages;
 	struct target to;
 };
 
