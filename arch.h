@@ -25,25 +25,31 @@
 
 enum level { LEVEL_PGD, LEVEL_P4D, LEVEL_PUD, LEVEL_PMD, LEVEL_PTE, LEVELS };
 
+#define WORD_LEN 16
+
+/**
+ * struct word - what bits of an entry or a page are called
+ * @mask: the bits; 0: this kernel has none
+ * @len: bytes of @word; 0 behind the last word of a list
+ * @word: with a blank in front, and copied whole, which is faster
+ */
 struct word {
 	u64 mask;
-	const char *word;
+	u64 len;
+	char word[WORD_LEN];
 };
 
-/* put_word() - a word, behind a blank */
-static inline char *put_word(char *to, const char *word)
-{
-	for (*to++ = ' '; *word; word++)
-		*to++ = *word;
-	return to;
-}
+#define WORD(mask, word) { mask, sizeof(" " word) - 1, " " word }
 
-/* put_words() - the words of the bits that are set in @bits */
+/* put_words() - the words of the bits that are set in @bits; WORD_LEN bytes more */
 static inline char *put_words(char *to, u64 bits, const struct word *words)
 {
-	for (; words->word; words++)
-		if (words->mask && (bits & words->mask) == words->mask)
-			to = put_word(to, words->word);
+	for (; words->len; words++) {
+		if (!words->mask || (bits & words->mask) != words->mask)
+			continue;
+		memcpy(to, words->word, WORD_LEN);
+		to += words->len;
+	}
 	return to;
 }
 
@@ -78,7 +84,7 @@ static inline bool entry_protnone(u64 value)
 	return (value & (_PAGE_PRESENT | _PAGE_PROTNONE)) == _PAGE_PROTNONE;
 }
 
-#define X86_BIT(name, word) { 1ULL << _PAGE_BIT_##name, word }
+#define X86_BIT(name, word) WORD(1ULL << _PAGE_BIT_##name, word)
 /* Those that software may use mean what they say in pages' entries only. */
 static const struct word entry_words[] = {
 	X86_BIT(PRESENT, "present"),
@@ -102,7 +108,7 @@ static const struct word leaf_words[] = {
 	X86_BIT(SOFTW2, "uffd_wp"),
 	X86_BIT(SOFT_DIRTY, "soft_dirty"),
 	X86_BIT(SOFTW4, "devmap"),
-	{ BIT_ULL(58) & ~(1ULL << _PAGE_BIT_SOFTW4), "saved_dirty" },
+	WORD(BIT_ULL(58) & ~(1ULL << _PAGE_BIT_SOFTW4), "saved_dirty"),
 	X86_BIT(PKEY_BIT0, "pkey0"),
 	X86_BIT(PKEY_BIT1, "pkey1"),
 	X86_BIT(PKEY_BIT2, "pkey2"),
@@ -172,46 +178,46 @@ static inline bool entry_protnone(u64 value)
 
 /* The two upper bits are above the page's in the entries of pages. */
 static const struct word table_words[] = {
-	{ BIT_ULL(0), "valid" },
-	{ BIT_ULL(1), "table" },
-	{ BIT_ULL(10), "af" },
-	{ BIT_ULL(59), "pxn" },
-	{ BIT_ULL(60), "uxn" },
+	WORD(BIT_ULL(0), "valid"),
+	WORD(BIT_ULL(1), "table"),
+	WORD(BIT_ULL(10), "af"),
+	WORD(BIT_ULL(59), "pxn"),
+	WORD(BIT_ULL(60), "uxn"),
 	{ }
 };
 
 static const struct word leaf_words[] = {
-	{ PTE_VALID, "valid" },
-	{ PTE_USER, "user" },
-	{ PTE_RDONLY, "rdonly" },
-	{ PTE_SHARED, "shared" },
-	{ PTE_AF, "af" },
-	{ PTE_NG, "ng" },
-	{ PTE_GP, "gp" },
-	{ PTE_DBM, "dbm" },
-	{ PTE_CONT, "cont" },
-	{ PTE_PXN, "pxn" },
-	{ PTE_UXN, "uxn" },
-	{ PTE_DIRTY, "dirty" },
-	{ PTE_SPECIAL, "special" },
-	{ BIT_ULL(57), "devmap" },
-	{ BIT_ULL(58), "uffd_wp" },
+	WORD(PTE_VALID, "valid"),
+	WORD(PTE_USER, "user"),
+	WORD(PTE_RDONLY, "rdonly"),
+	WORD(PTE_SHARED, "shared"),
+	WORD(PTE_AF, "af"),
+	WORD(PTE_NG, "ng"),
+	WORD(PTE_GP, "gp"),
+	WORD(PTE_DBM, "dbm"),
+	WORD(PTE_CONT, "cont"),
+	WORD(PTE_PXN, "pxn"),
+	WORD(PTE_UXN, "uxn"),
+	WORD(PTE_DIRTY, "dirty"),
+	WORD(PTE_SPECIAL, "special"),
+	WORD(BIT_ULL(57), "devmap"),
+	WORD(BIT_ULL(58), "uffd_wp"),
 	{ }
 };
 
-/* The other types of memory are not for processes. */
+/* With a blank in front; the other types of memory are not for processes. */
 static inline const char *memory_type(u64 value)
 {
 	switch (value & PTE_ATTRINDX_MASK) {
 	case PTE_ATTRINDX(MT_NORMAL_TAGGED):
-		return "tagged";
+		return " tagged";
 	case PTE_ATTRINDX(MT_NORMAL_NC):
-		return "nc";
+		return " nc";
 	case PTE_ATTRINDX(MT_DEVICE_nGnRE):
 	case PTE_ATTRINDX(MT_DEVICE_nGnRnE):
-		return "device";
+		return " device";
 	}
-	return NULL;
+	return "";
 }
 
 static inline char *put_words_of(char *to, u64 value, bool leaf, enum level level)
@@ -229,7 +235,7 @@ static inline char *put_words_of(char *to, u64 value, bool leaf, enum level leve
 	/* On older ones this does, which was not yet for userfaultfd then. */
 	value &= ~(pgprot_val(PAGE_NONE) & BIT_ULL(58));
 	to = put_words(to, value, leaf_words);
-	return memory_type(value) ? put_word(to, memory_type(value)) : to;
+	return put_text(to, memory_type(value));
 }
 
 #elif defined(CONFIG_RISCV) && defined(CONFIG_64BIT)
@@ -268,34 +274,34 @@ static inline bool entry_protnone(u64 value)
 }
 
 static const struct word entry_words[] = {
-	{ _PAGE_PRESENT, "present" },
-	{ _PAGE_READ, "read" },
-	{ _PAGE_WRITE, "write" },
-	{ _PAGE_EXEC, "exec" },
-	{ _PAGE_USER, "user" },
-	{ _PAGE_ACCESSED, "accessed" },
-	{ _PAGE_DIRTY, "dirty" },
+	WORD(_PAGE_PRESENT, "present"),
+	WORD(_PAGE_READ, "read"),
+	WORD(_PAGE_WRITE, "write"),
+	WORD(_PAGE_EXEC, "exec"),
+	WORD(_PAGE_USER, "user"),
+	WORD(_PAGE_ACCESSED, "accessed"),
+	WORD(_PAGE_DIRTY, "dirty"),
 	{ }
 };
 
 static const struct word leaf_words[] = {
-	{ _PAGE_GLOBAL, "global" },
+	WORD(_PAGE_GLOBAL, "global"),
 	{ }
 };
 
 static const struct word soft_words[] = {
-	{ _PAGE_SPECIAL, "special" },
+	WORD(_PAGE_SPECIAL, "special"),
 	{ }
 };
 
-/* Bits that each CPU's vendor has put elsewhere: they are known at run time. */
+/* With a blank in front; each CPU's vendor has put the bits elsewhere. */
 static inline const char *memory_type(u64 value)
 {
 	u64 type = value & _PAGE_MTMASK;
 
 	if (type && type == _PAGE_NOCACHE)
-		return "nocache";
-	return type && type == _PAGE_IO ? "io" : NULL;
+		return " nocache";
+	return type && type == _PAGE_IO ? " io" : "";
 }
 
 static inline char *put_words_of(char *to, u64 value, bool leaf, enum level level)
@@ -307,8 +313,8 @@ static inline char *put_words_of(char *to, u64 value, bool leaf, enum level leve
 		to = put_words(to, value, leaf_words);
 	to = put_words(to, value, soft_words);
 	if (level == LEVEL_PTE && pte_size(__pte(value)) > PAGE_SIZE)
-		to = put_word(to, "napot");
-	return memory_type(value) ? put_word(to, memory_type(value)) : to;
+		to = put_text(to, " napot");
+	return put_text(to, memory_type(value));
 }
 
 #else
@@ -327,7 +333,7 @@ static inline char *put_words_of(char *to, u64 value, bool leaf, enum level leve
 static inline char *put_entry_words(char *to, u64 value, bool leaf, enum level level)
 {
 	if (leaf && entry_protnone(value))
-		to = put_word(to, "protnone");
+		to = put_text(to, " protnone");
 	return put_words_of(to, value, leaf, level);
 }
 

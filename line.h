@@ -5,6 +5,7 @@
  *	safe_string()	a string that cannot forge a line
  *	safe_name()	the same of a process's name
  *	put_text()	text,
+ *	put_bytes()	so many bytes of it,
  *	put_char()	a character,
  *	put_decimal()	a number,
  *	put_int()	one that may be negative,
@@ -65,12 +66,15 @@ static inline const char *safe_name(char *buf, const char *comm)
 /* ---- lines put together by hand --------------------------------------- */
 
 /* Always inline: of a literal the compiler then knows the length. */
+static __always_inline char *put_bytes(char *to, const char *bytes, size_t n)
+{
+	memcpy(to, bytes, n);
+	return to + n;
+}
+
 static __always_inline char *put_text(char *to, const char *text)
 {
-	size_t len = strlen(text);
-
-	memcpy(to, text, len);
-	return to + len;
+	return put_bytes(to, text, strlen(text));
 }
 
 static inline char *put_char(char *to, char c)
@@ -109,7 +113,7 @@ static inline char *put_int(char *to, int number)
 	return put_decimal(to, number);
 }
 
-/* put_hex() - 16 bytes at most, and one more is written */
+/* put_hex() - 16 bytes at most; so many are always written */
 static inline char *put_hex(char *to, u64 number)
 {
 	static const char pairs[] =
@@ -121,14 +125,14 @@ static inline char *put_hex(char *to, u64 number)
 		"a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
 		"c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf"
 		"e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
-	unsigned int n = (fls64(number | 1) + 3U) / 4;
-	char *end = to + n;
+	unsigned int n = (fls64(number | 1) + 3U) / 4, i;
 
-	/* The first two digits come first; of the last two one may be too many. */
-	number = swab64(number << (64 - 4 * n));
-	for (; to < end; to += 2, number >>= 8)
-		memcpy(to, &pairs[(number & 0xff) << 1], 2);
-	return end;
+	/* The first two digits come first, and what is behind the last is no matter. */
+	number = swab64(number << ((64 - 4 * n) & 63));
+#pragma GCC unroll 8
+	for (i = 0; i < 8; i++, number >>= 8)
+		memcpy(to + 2 * i, &pairs[2 * (u8)number], 2);
+	return to + n;
 }
 
 /* Out of line, for newer kernels clear @safe, and few names need it. */

@@ -281,29 +281,31 @@ static void drop(struct facts *facts)
 /* ---- print ------------------------------------------------------------ */
 
 static const struct word page_words[] = {
-	{ BIT(PG_locked), "locked" },
-	{ BIT(PG_referenced), "referenced" },
-	{ BIT(PG_dirty), "dirty" },
-	{ BIT(PG_uptodate), "uptodate" },
-	{ BIT(PG_lru), "lru" },
-	{ BIT(PG_active), "active" },
-	{ BIT(PG_writeback), "writeback" },
-	{ BIT(PG_reserved), "reserved" },
-	{ BIT(PG_unevictable), "unevictable" },
-	{ BIT(PG_mlocked), "mlocked" },
+	WORD(BIT(PG_locked), "locked"),
+	WORD(BIT(PG_referenced), "referenced"),
+	WORD(BIT(PG_dirty), "dirty"),
+	WORD(BIT(PG_uptodate), "uptodate"),
+	WORD(BIT(PG_lru), "lru"),
+	WORD(BIT(PG_active), "active"),
+	WORD(BIT(PG_writeback), "writeback"),
+	WORD(BIT(PG_reserved), "reserved"),
+	WORD(BIT(PG_unevictable), "unevictable"),
+	WORD(BIT(PG_mlocked), "mlocked"),
 	{ }
 };
 
 static void print_entry(struct out *out, const struct walk *walk, enum level level)
 {
-	static const char * const names[LEVELS] = { "PGD", "P4D", "PUD", "PMD", "PTE" };
+	static const char names[LEVELS][4] = { "PGD", "P4D", "PUD", "PMD", "PTE" };
 	const struct entry *entry = &walk->entry[level];
 	bool last = level == walk->levels - 1, leaf = last && walk->mapped;
 	char *to = line_begin(out);
 
 	/* An entry that leads nowhere is laid out in another way. */
-	to = put_text(to, last && !leaf ? "INVALID " : "VALID ");
-	to = put_hex(put_text(put_text(to, names[level]), " ADDRESS = "), entry->address);
+	if (last && !leaf)
+		to = put_text(to, "IN");
+	to = put_bytes(put_text(to, "VALID "), names[level], 3);
+	to = put_hex(put_text(to, " ADDRESS = "), entry->address);
 	to = put_decimal(put_text(to, " | INDEX = "), entry->index);
 	to = put_hex(put_text(to, " | ENTRY = "), entry->value);
 	if (leaf || !last)

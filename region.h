@@ -50,7 +50,7 @@ struct run {
 enum { SMALL, NAPOT, PMD, PUD, PAGE_SIZES };
 
 struct totals {
-	struct {
+	struct total {
 		unsigned long size;	/* of a page; 0: none seen */
 		unsigned long pages;
 		unsigned long bytes;
@@ -68,9 +68,9 @@ struct totals {
  * @end: the first behind the range
  * @va: the first that no row speaks of yet
  * @look: the last look
- * @runs: the row, which is none when it is the totals, and the beginning of the next
- *        one, where it was met already
- * @turn: which of them is the row
+ * @run: the row, which is none when it is the totals
+ * @ahead: the beginning of the next one, where it was met already
+ * @runs: those two, in turn
  * @totals: of all that was looked at
  * @row: number of the row, from 0; -1: none yet
  * @err: why there are no more rows, once that has been said
@@ -82,26 +82,23 @@ struct region {
 	unsigned long end;
 	unsigned long va;
 	struct look *look;
+	struct run *run;
+	struct run *ahead;
 	struct run runs[2];
-	int turn;
 	struct totals totals;
 	loff_t row;
 	int err;
 };
-
-/* The run that is the row, if there is one. */
-static inline const struct run *row_of(const struct region *region)
-{
-	return &region->runs[region->turn];
-}
 
 static inline void region_rewind(struct region *region)
 {
 	region->va = region->start;
 	region->look->end = 0;
 	region->look->map.end = 0;
-	region->runs[0].at.end = 0;
-	region->runs[1].at.end = 0;
+	region->run = &region->runs[0];
+	region->run->at.end = 0;
+	region->ahead = &region->runs[1];
+	region->ahead->at.end = 0;
 	region->totals = (struct totals){ };
 	region->row = -1;
 	region->err = 0;
@@ -137,16 +134,17 @@ static inline void region_drop(struct region *region)
 static inline void count_stretch(struct totals *totals, const struct stretch *stretch)
 {
 	unsigned long bytes = stretch->end - stretch->va, size = stretch->to.size;
-	int i = size == PAGE_SIZE ? SMALL : size == PUD_SIZE ? PUD :
-		size == PMD_SIZE ? PMD : NAPOT;
+	struct total *total = &totals->mapped[size == PAGE_SIZE ? SMALL :
+					      size == PUD_SIZE ? PUD :
+					      size == PMD_SIZE ? PMD : NAPOT];
 
 	if (stretch->to.verdict != MAPPED) {
 		totals->absent[stretch->to.verdict] += bytes;
 		return;
 	}
-	totals->mapped[i].size = size;
-	totals->mapped[i].pages += stretch->pages;
-	totals->mapped[i].bytes += bytes;
+	total->size = size;
+	total->pages += stretch->pages;
+	total->bytes += bytes;
 }
 
 /* The mapping went on, said the look before, and has changed since. */
@@ -158,6 +156,22 @@ static inline bool mapping_changed(const struct mapping *old,
 		new->flags != old->flags);
 }
 
+/* Return: 1; 0 at the end of the range; or an errno. */
+static noinline int look_on(struct region *region)
+{
+	struct mapping before = region->look->map;
+	int err;
+
+	if (region->va >= region->end)
+		return 0;
+	err = look_at(region->mm, region->va, region->end, region->look);
+	if (err)
+		return err;
+	region->totals.again += region->look->again +
+		mapping_changed(&before, &region->look->map, region->va);
+	return 1;
+}
+
 /*
  * What comes next, which may go on a run.
  *
@@ -165,18 +179,12 @@ static inline bool mapping_changed(const struct mapping *old,
  */
 static inline int next_run(struct region *region, struct run *next)
 {
-	struct mapping before;
-	int err;
+	int more;
 
 	while (!look_next(region->look, region->va, &next->at)) {
-		if (region->va >= region->end)
-			return 0;
-		before = region->look->map;
-		err = look_at(region->mm, region->va, region->end, region->look);
-		if (err)
-			return err;
-		region->totals.again += region->look->again +
-			mapping_changed(&before, &region->look->map, region->va);
+		more = look_on(region);
+		if (more <= 0)
+			return more;
 	}
 	next->flags = region->look->map.flags;
 	next->first = region->look->map.start == region->va;
@@ -221,11 +229,11 @@ static inline bool run_goes_on(const struct run *run, const struct run *next)
  */
 static inline int take_run(struct region *region)
 {
-	struct run *ahead = &region->runs[region->turn], *run;
+	struct run *run = region->ahead, *ahead = region->run;
 	int more = 1;
 
-	region->turn = !region->turn;
-	run = &region->runs[region->turn];
+	region->run = run;
+	region->ahead = ahead;
 	if (!run->at.end)
 		more = next_run(region, run);
 	while (more > 0 && (more = next_run(region, ahead)) > 0) {
@@ -258,7 +266,7 @@ static inline int region_next(struct region *region, loff_t row)
 		region_rewind(region);
 	if (region->err)
 		return region->err;
-	if (region->row >= 0 && !row_of(region)->at.end)
+	if (region->row >= 0 && !region->run->at.end)
 		return 0;	/* the totals were the last */
 	region->err = take_run(region);
 	if (region->err == -ESRCH)
@@ -318,8 +326,8 @@ static inline void print_run(struct out *out, const struct run *run)
 /* region_print() - write the row that region_next() has made */
 static inline void region_print(struct out *out, const struct region *region)
 {
-	if (row_of(region)->at.end)
-		print_run(out, row_of(region));
+	if (region->run->at.end)
+		print_run(out, region->run);
 	else
 		print_totals(out, &region->totals);
 }

@@ -66,12 +66,14 @@ struct facts;
  * struct out - where the lines of a report go
  * @seq: the reader of /proc/lkmN, or NULL for the kernel log
  * @row: room for a line of ROW_LEN bytes
+ * @begun: where the line that line_begin() began is
  * @lines: lines written so far
  * @bytes: room they take in the kernel log
  */
 struct out {
 	struct seq_file *seq;
 	char *row;
+	char *begun;
 	unsigned long lines;
 	unsigned long bytes;
 };
@@ -283,30 +285,29 @@ static_assert(ROW_LEN >= SAFE_NAME_LEN + 200);
  */
 static inline char *line_begin(struct out *out)
 {
-	char *buf;
-
-	if (out->seq && seq_get_buf(out->seq, &buf) >= ROW_LEN)
-		return buf;
-	return out->row;
+	out->begun = out->row;
+	if (out->seq && seq_get_buf(out->seq, &out->begun) < ROW_LEN)
+		out->begun = out->row;
+	return out->begun;
 }
 
 /* line_end() - end it; @end is behind its last byte */
 static inline void line_end(struct out *out, char *end)
 {
-	char *row = line_begin(out);
+	size_t len = end - out->begun;
 
 	if (!out->seq) {
 		*end = '\0';
 		out->lines++;
-		out->bytes += log_room(end - row);
-		pr_info("%s\n", row);
+		out->bytes += log_room(len);
+		pr_info("%s\n", out->begun);
 		return;
 	}
-	*end++ = '\n';
-	if (row == out->row)
-		seq_write(out->seq, row, end - row);
+	*end = '\n';
+	if (out->begun == out->row)
+		seq_write(out->seq, out->begun, len + 1);
 	else
-		seq_commit(out->seq, end - row);
+		seq_commit(out->seq, len + 1);
 }
 
 /* put_process() - how lines about a process begin */

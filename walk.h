@@ -114,14 +114,22 @@ static inline int lock_mappings(struct mm_struct *mm, struct mappings *maps,
 
 #define SIZE_LEN 16
 
-/* put_size() - "4 kB", "2 MB", "1 GB"; less than SIZE_LEN bytes */
-static inline char *put_size(char *to, unsigned long bytes)
+static __always_inline char *put_any_size(char *to, unsigned long bytes)
 {
 	bool small = bytes < SZ_1M, large = bytes >= SZ_1G;
 
 	to = put_decimal(to, bytes >> (small ? 10 : large ? 30 : 20));
 	to = put_char(put_char(to, ' '), small ? 'k' : large ? 'G' : 'M');
 	return put_char(to, 'B');
+}
+
+/* put_size() - "4 kB", "2 MB", "1 GB"; less than SIZE_LEN bytes */
+static inline char *put_size(char *to, unsigned long bytes)
+{
+	/* What most pages have: the compiler knows the text. */
+	if (bytes == PAGE_SIZE)
+		return put_any_size(to, PAGE_SIZE);
+	return put_any_size(to, bytes);
 }
 
 /* size_name() - the same as a string; @buf has room for SIZE_LEN */
@@ -134,9 +142,11 @@ static inline const char *size_name(char *buf, unsigned long bytes)
 /* put_rights() - "rwx" */
 static inline char *put_rights(char *to, unsigned long flags)
 {
-	to = put_char(to, flags & VM_READ ? 'r' : '-');
-	to = put_char(to, flags & VM_WRITE ? 'w' : '-');
-	return put_char(to, flags & VM_EXEC ? 'x' : '-');
+	static const char rights[][4] = {
+		"---", "r--", "-w-", "rw-", "--x", "r-x", "-wx", "rwx" };
+
+	static_assert(VM_READ == 1 && VM_WRITE == 2 && VM_EXEC == 4);
+	return put_bytes(to, rights[flags & 7], 3);
 }
 
 /* put_all_rights() - "rwxp" as in /proc/PID/maps */
