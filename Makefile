@@ -7,6 +7,7 @@ PREFIX ?= /usr/local
 MODULES := lkm1 lkm2 lkm3 lkm4 lkm5
 HELPERS := pagemap lazy_allocation
 VERSION := 0.1
+NAME := lkm-suite-$(VERSION)
 # On which kernels it storms for long.
 STORMS := 6.1,newest-kasan
 # The release that KDIR is of: where its modules are installed.
@@ -15,7 +16,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures lint shell help
+.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures dist lint shell help
 
 all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
 
@@ -62,6 +63,12 @@ bench: ## measure the suite beside its peers, in guests, for docs/benchmarks.md 
 
 figures: ## draw the pictures in docs/ anew, of what is measured in a guest, and what make bench wrote
 	@tests/vm/setup gnuplot-nox && tests/figures
+
+# The same bytes from the same commit: git takes the time from there, and gzip none.
+dist: ## make the tarball of a release, of what is committed
+	@git -c tar.umask=0022 archive --prefix=$(NAME)/ -o $(NAME).tar HEAD
+	@gzip -9nf $(NAME).tar
+	@echo "$(NAME).tar.gz is made, of $$(git rev-parse --short HEAD)."
 
 lint: ## hold the tree to its rules: portability, exports, taste (seconds, no guest)
 	@tests/lint_test && tests/lint
