@@ -54,10 +54,10 @@
 #include "report.h"
 #include "walk.h"
 
-PARAM(pid, "pid of the process (1 to 4194304, must be given)");
-PARAM(address, "virtual address, best in hexadecimal as 0x7f2878000abc (0 to the end of user space, must be given)");
+PARAM(pid, "pid of the process (1 to 4194304, must be given, but for phys=)");
+PARAM(address, "virtual address, best in hexadecimal as 0x7f2878000abc (0 to the end of user space, must be given, but for phys=)");
 PARAM(length, "bytes from address= on: show all runs of pages there, not one walk (1 to the end of user space, default none)");
-PARAM(phys, "physical address whose mappings are wanted, in place of pid=, address= and length= (default none)");
+PARAM(phys, "physical address whose mappings are wanted, in place of pid=, address= and length= (0 to 18446744073709551615, default none)");
 PARAM(vmas, "1: list the mappings; 0: only count them (0 or 1, default 1)");
 
 enum question { ONE_ADDRESS, A_RANGE, THE_OWNERS };

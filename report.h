@@ -167,6 +167,9 @@ static const struct kernel_param_ops param_text_ops = {
 PARAM(log, "1: write the report to the kernel log on insmod; 0: only make it when /proc/"
       KBUILD_MODNAME " is read (0 or 1, default 1)");
 
+/* Kbuild passes it on. */
+MODULE_VERSION(LKM_VERSION);
+
 /**
  * param_number() - the value of a parameter
  * @param: a copy of the parameter
