@@ -217,30 +217,102 @@ static int open_modules(struct demo *d)
 			    open_lkm4(d);
 }
 
-static const char *load_advice(const struct module *m, int failure)
+/*
+ * The text of the kernel's next record in the log; NULL behind the last. It reads
+ * "6,1042,98765432,-;lkm5: Total VSZ = 2488". The first number is facility * 8 +
+ * level: below 8 it is the kernel's, not some program's. EPIPE tells of records that
+ * were overwritten before they were read.
+ */
+static const char *next_record(const struct demo *d)
 {
+	static char record[8192 + 1];
+	char *text;
+	ssize_t n;
+
+	while ((n = read(d->log, record, sizeof(record) - 1)) > 0 ||
+	       (n < 0 && errno == EPIPE)) {
+		record[n > 0 ? n : 0] = '\0';
+		*strchrnul(record, '\n') = '\0';
+		text = strchr(record, ';');
+		if (text && atoi(record) < 8)
+			return text + 1;
+	}
+	return NULL;
+}
+
+/* A module's next line in the log, without its prefix; NULL behind the last. */
+static const char *next_line(const struct demo *d, const struct module *m)
+{
+	size_t length = strlen(m->name);
+	const char *text;
+
+	while ((text = next_record(d)))
+		if (!strncmp(text, m->name, length) &&
+		    !strncmp(text + length, ": ", 2))
+			return text + length + 2;
+	return NULL;
+}
+
+#define OTHER_KERNEL "it was built for another kernel: make clean, then make"
+#define SIGNED_ONLY "takes only modules signed by a key that it trusts"
+#define CHANGED \
+	"it was changed after it was signed, which no kernel takes: make clean, then make, and sign it again"
+
+/*
+ * Why a module is refused, and what to do, by the error and what the kernel then says;
+ * NULL: none of that. It is the table of docs/insmod.md, in its words.
+ */
+static const struct refusal {
+	int error;
+	const char *log;
+	const char *advice;
+} refusals[] = {
+	{ EPERM, "Lockdown: ",
+	  "the kernel is locked down, as by Secure Boot, and " SIGNED_ONLY
+	  ": sign it (docs/insmod.md), or switch Secure Boot off" },
+	{ EPERM, NULL,
+	  "only root may load modules, not that of a container; and nobody where kernel.modules_disabled is 1: use sudo, on the host; a 1 lasts until the next boot" },
+	{ EKEYREJECTED, "Loading of unsigned module",
+	  "this kernel " SIGNED_ONLY
+	  ", and it is not signed: sign it (docs/insmod.md)" },
+	{ EKEYREJECTED, "Loading of module with unavailable key",
+	  "this kernel " SIGNED_ONLY
+	  ", and it is signed by another: enrol the key (docs/insmod.md)" },
+	{ EKEYREJECTED, NULL, CHANGED },
+	{ EBADMSG, NULL, CHANGED },
+	{ ENOEXEC, "disagrees about version of symbol", OTHER_KERNEL },
+	{ ENOEXEC, "version magic", OTHER_KERNEL },
+	{ ENOEXEC, NULL,
+	  "it is no module, or a compressed one: make clean, then make; or unpack it first" },
+	{ EINVAL, "disagrees about version of symbol", OTHER_KERNEL },
+	{ ENOENT, NULL,
+	  "the running kernel has not all that it was built for: make clean, then make" },
+};
+
+static const char *load_advice(const struct demo *d, const struct module *m,
+			       int failure)
+{
+	const char *advice = "see sudo dmesg | tail", *record;
+	const size_t count = ARRAY_SIZE(refusals);
+	const struct refusal *r;
 	static char text[64];
 
-	switch (failure) {
-	case EEXIST:
+	if (failure == EEXIST) {
 		snprintf(text, sizeof(text), "%s is loaded already: sudo rmmod %s",
 			 m->name, m->name);
 		return text;
-	case EPERM:
-		return "the kernel is locked down, as by Secure Boot: see docs/signing.md; or kernel.modules_disabled or a container forbids it";
-	case EKEYREJECTED:
-	case ENOKEY:
-	case EBADMSG:
-		return "this kernel takes only modules signed by a key that it trusts: see docs/signing.md, or switch Secure Boot off";
-	case ENOEXEC:
-	case ENOENT:
-		return "it is not for the running kernel: make clean, then make";
-	case EINVAL:
-	case EOPNOTSUPP:
-		if (is_compressed(m))
-			return "this kernel cannot unpack it: unpack it, and use --module";
 	}
-	return "see sudo dmesg | tail";
+	if (is_compressed(m) && (failure == EINVAL || failure == EOPNOTSUPP))
+		return "this kernel cannot unpack it: unpack it, and use --module";
+	for (r = refusals; r < refusals + count; r++)
+		if (r->error == failure && !r->log)
+			advice = r->advice;
+	while ((record = next_record(d)))
+		for (r = refusals; r < refusals + count; r++)
+			if (r->error == failure && r->log &&
+			    strstr(record, r->log))
+				return r->advice;
+	return advice;
 }
 
 /* Somebody may hold the module for a moment: he is given a second. */
@@ -265,7 +337,7 @@ static int run_module(const struct demo *d, const struct module *m,
 		      const char *parameters)
 {
 	sigset_t all, before;
-	int failed;
+	int failed, failure;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
@@ -273,39 +345,14 @@ static int run_module(const struct demo *d, const struct module *m,
 	failed = (int)syscall(SYS_finit_module, m->file, parameters,
 			      is_compressed(m) ? MODULE_INIT_COMPRESSED_FILE :
 						 0);
+	failure = errno;
 	if (failed)
-		error(0, 0, "cannot load %s (%s): %s", m->path, strerror(errno),
-		      load_advice(m, errno));
+		error(0, 0, "cannot load %s (%s): %s", m->path, strerror(failure),
+		      load_advice(d, m, failure));
 	else
 		failed = unload(m);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return failed;
-}
-
-/*
- * A module's next line in the log, without its prefix; NULL behind the last. A
- * record reads "6,1042,98765432,-;lkm5: Total VSZ = 2488". The first number is
- * facility * 8 + level: below 8 it is the kernel's, not some program's. EPIPE
- * tells of records that were overwritten before they were read.
- */
-static const char *next_line(const struct demo *d, const struct module *m)
-{
-	static char record[8192 + 1];
-	size_t length = strlen(m->name);
-	char *text;
-	ssize_t n;
-
-	while ((n = read(d->log, record, sizeof(record) - 1)) > 0 ||
-	       (n < 0 && errno == EPIPE)) {
-		record[n > 0 ? n : 0] = '\0';
-		*strchrnul(record, '\n') = '\0';
-		text = strchr(record, ';');
-		if (text && atoi(record) < 8 &&
-		    !strncmp(text + 1, m->name, length) &&
-		    !strncmp(text + 1 + length, ": ", 2))
-			return text + 1 + length + 2;
-	}
-	return NULL;
 }
 
 static int no_report(const struct module *m, pid_t pid)
@@ -784,21 +831,20 @@ static int draw_chart(const struct demo *d)
 
 /* ---- the program ---- */
 
-static void print_usage(void)
-{
-	printf("Usage: sudo lazy_allocation [--size 64M] [--csv FILE] [--module PATH] [--step N]\n"
-	       "Take memory step by step, and see with lkm5 when the kernel really gives it.\n"
-	       "\n"
-	       "  --size N       bytes to allocate, with K, M or G behind it; 64M, 1M at least\n"
-	       "  --csv FILE     write the figures to FILE, too\n"
-	       "  --module PATH  the lkm5.ko to load (else: beside this program, or installed)\n"
-	       "  --step N       end after the first N of the %zu steps\n"
-	       "  --help         print this and exit\n"
-	       "  --version      print the version and exit\n"
-	       "\n"
-	       "Exit status: 0 all expectations held, 1 one failed or an error, 2 wrong usage.\n",
-	       ARRAY_SIZE(steps));
-}
+static const char usage[] =
+	"Usage: sudo lazy_allocation [--size 64M] [--csv FILE] [--module PATH] [--step N]\n"
+	"Take memory step by step, and see with lkm5 when the kernel really gives it.\n"
+	"\n"
+	"  --size N       bytes to allocate, with K, M or G behind it; 64M, 1M at least\n"
+	"  --csv FILE     write the figures to FILE, too\n"
+	"  --module PATH  the lkm5.ko to load (else: beside this program, or installed)\n"
+	"  --step N       end after the first N of the 12 steps\n"
+	"  --help         print this and exit\n"
+	"  --version      print the version and exit\n"
+	"\n"
+	"Exit status: 0 all expectations held, 1 one failed or an error, 2 wrong usage.\n";
+
+_Static_assert(ARRAY_SIZE(steps) == 12, "--help and --step say how many there are");
 
 static _Noreturn void die_usage(const char *option, const char *value,
 				const char *right)
@@ -864,7 +910,7 @@ static void parse_arguments(struct demo *d, int argc, char **argv)
 					"a number from 1 to 12, as many steps there are");
 			break;
 		case 'h':
-			print_usage();
+			fputs(usage, stdout);
 			exit(flush_output() ? EXIT_FAILURE : EXIT_SUCCESS);
 		case 'V':
 			puts("lazy_allocation " LKM_VERSION);

@@ -913,7 +913,7 @@ static void lock_lkm4(void)
 
 	if (fd < 0 && errno == ENOENT)
 		error(EXIT_FAILURE, 0,
-		      "lkm4 is to be asked, and is not loaded: sudo insmod lkm4.ko log=0 (if that is refused: docs/signing.md)");
+		      "lkm4 is to be asked, and is not loaded: sudo insmod lkm4.ko log=0 (if that is refused: docs/insmod.md)");
 	if (fd < 0 || flock(fd, LOCK_EX))
 		error(EXIT_FAILURE, errno, "cannot lock " LKM4);
 }

@@ -558,22 +558,6 @@ class Program(Lazy):
             (f'{lazy} --csv /nowhere/x',
              'cannot write /nowhere/x: No such file or directory')])
 
-    def test_unsigned(self):
-        """names the way out where the kernel takes signed modules only"""
-        # There is no way back; the next test has another guest.
-        self.addCleanup(self.guest.stop)
-        if self.guest.kernel.has('SECURITYFS'):
-            self.guest.check('''
-                mount -t securityfs securityfs /sys/kernel/security
-                echo integrity >/sys/kernel/security/lockdown''')
-            self.fails([('./lazy_allocation', 'the kernel is locked down, as by '
-                         'Secure Boot: see docs/signing.md')])
-        self.guest.check('echo 1 >/sys/module/module/parameters/sig_enforce')
-        self.fails([('./lazy_allocation', 'this kernel takes only modules signed '
-                     'by a key that it trusts: see docs/signing.md')])
-        self.guest.check('echo 1 >/proc/sys/kernel/modules_disabled')
-        self.fails([('./lazy_allocation', 'kernel.modules_disabled')])
-
     # --- signals ---
 
     def interrupted(self, signal, line):

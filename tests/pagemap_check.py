@@ -224,7 +224,7 @@ class Lines(Checking):
         status, output = self.guest.run('./pagemap --check 1 2>&1')
         self.assertEqual((status, output), (
             1, './pagemap: lkm4 is to be asked, and is not loaded: sudo insmod '
-            'lkm4.ko log=0 (if that is refused: docs/signing.md)\n'))
+            'lkm4.ko log=0 (if that is refused: docs/insmod.md)\n'))
 
     def test_not_ours(self):
         """says so when lkm4 cannot be locked, set, or read"""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kernels that take signed modules only, for either of two reasons or for both
-(docs/signing.md): signed ones do all they should, others are refused, and the
+(docs/insmod.md): signed ones do all they should, others are refused, and the
 helpers say what to do.
 
 The modules are signed with the kernel's own key, so it takes a kernel that was built
@@ -10,14 +10,10 @@ here: one with KASAN.
 import errno
 import os
 
-from suite import FIRST, INSMOD, RMMOD, GuestTest
+from insmod import rows
 from report import GOOD, LINES
+from suite import DMESG, FIRST, INSMOD, RMMOD, GuestTest
 
-UNTRUSTED = ('this kernel takes only modules signed by a key that it trusts: see '
-             'docs/signing.md, or switch Secure Boot off')
-LOCKED = ('the kernel is locked down, as by Secure Boot: see docs/signing.md; or '
-          'kernel.modules_disabled or a container forbids it')
-ADVICE = {errno.EKEYREJECTED: UNTRUSTED, errno.EPERM: LOCKED}
 TAINT_UNSIGNED = 8192
 
 
@@ -28,6 +24,7 @@ class Enforced(GuestTest):
     append = 'module.sig_enforce=1'
     needs = ('MODULE_SIG', 'SECURITY_LOCKDOWN_LSM', 'KASAN')
     unsigned = errno.EKEYREJECTED
+    logged = 'Loading of unsigned module'
 
     def setUp(self):
         """The signed modules are where all look for them, for so long."""
@@ -45,6 +42,16 @@ class Enforced(GuestTest):
             done; true''')
         self.assertEqual(output.splitlines(), said)
 
+    def advises(self, directory, error, logged):
+        """lazy_allocation says what docs/insmod.md does, of a line in the log."""
+        row, = (row for row in rows() if logged in row.log
+                and row.said == os.strerror(error))
+        status, output = self.guest.run(
+            f'./lazy_allocation --size 2M --module {directory}/lkm5.ko')
+        self.assertEqual((status, output), (
+            1, f'./lazy_allocation: cannot load {directory}/lkm5.ko '
+               f'({row.said}): {row.because}: {row.advice}\n'))
+
     def test_signed(self):
         """makes the reports of all five where they are signed"""
         for module in LINES:
@@ -58,7 +65,7 @@ class Enforced(GuestTest):
         self.refused('unsigned', self.unsigned)
 
     def test_broken(self):
-        """refuses all five where one byte is not what was signed"""
+        """refuses all five where one byte is not what was signed, and says nothing"""
         # A byte of the ELF header that nobody looks at.
         self.guest.check(f'''
             mkdir /run/broken
@@ -67,17 +74,17 @@ class Enforced(GuestTest):
                 printf X | dd of=/run/broken/$m.ko bs=1 seek=15 conv=notrunc
             done 2>/dev/null''')
         self.addCleanup(self.guest.check, 'rm -r /run/broken')
+        self.guest.check('echo begin of broken >/dev/kmsg')
         self.refused('/run/broken', errno.EKEYREJECTED)
+        self.assertRegex(self.guest.check(DMESG), r'begin of broken\n\Z')
+        self.advises('/run/broken', errno.EKEYREJECTED, 'nothing')
 
     def test_lazy_allocation(self):
         """lazy_allocation runs signed modules, and says why it cannot others"""
         lazy = './lazy_allocation --size 2M'
         self.assertRegex(self.guest.check(lazy),
                          r'\n(\d+) of \1 expectations held, to the kB\.\n')
-        status, output = self.guest.run(f'{lazy} --module unsigned/lkm5.ko')
-        self.assertEqual((status, output), (
-            1, './lazy_allocation: cannot load unsigned/lkm5.ko '
-               f'({os.strerror(self.unsigned)}): {ADVICE[self.unsigned]}\n'))
+        self.advises('unsigned', self.unsigned, self.logged)
 
     def test_pagemap(self):
         """pagemap --check asks a signed lkm4"""
@@ -93,6 +100,7 @@ class LockedDown(Enforced):
 
     append = 'lockdown=integrity'
     unsigned = errno.EPERM
+    logged = 'Lockdown: '
 
 
 class Both(Enforced):
