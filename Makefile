@@ -8,6 +8,7 @@ MODULES := lkm1 lkm2 lkm3 lkm4 lkm5
 HELPERS := pagemap lazy_allocation
 VERSION := 0.1
 NAME := lkm-suite-$(VERSION)
+PAGES := man/lkm.8 man/pagemap.8 man/lazy_allocation.8
 # On which kernels it storms for long.
 STORMS := 6.1,newest-kasan
 # The release that KDIR is of: where its modules are installed.
@@ -16,9 +17,9 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures dist lint shell help
+.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures dist lint shell help man
 
-all: modules $(HELPERS) ## build the modules and the helpers (KDIR=/path for another kernel)
+all: modules $(HELPERS) man ## build the modules, the helpers and the man pages (KDIR=/path for another kernel)
 
 # kbuild has its own idea of CC: the compiler that the kernel was built with.
 modules:
@@ -31,8 +32,14 @@ modules:
 $(HELPERS): %: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(HELPER_CFLAGS) $(LDFLAGS) -o $@ $<
 
+man: $(PAGES) ## make the man pages, of the sources (read one: man -l man/lkm.8)
+
+# lkm(8) shows the parameters of all five, and the table of what insmod says.
+$(PAGES): %: %.in scripts/man Makefile docs/insmod.md report.h $(MODULES:%=%.c) $(HELPERS:%=%.c)
+	@scripts/man $(VERSION) $< >$@.new && mv $@.new $@
+
 clean: ## remove what make built
-	rm -rf $(HELPERS) *.o .*.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers
+	rm -rf $(HELPERS) $(PAGES) *.o .*.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers
 
 demo: ## watch all five modules report, in a disposable guest
 	@tests/vm/setup && tests/vm/demo
@@ -77,16 +84,18 @@ shell: ## a root shell in a guest, with everything at hand
 	@tests/vm/setup && tests/vm/shell
 
 # CONFIG_MODULE_SIG_ALL: the key that a distribution signs with is not here.
-install: ## install modules for this kernel, and helpers (run make first, then this as root)
-	@for file in $(MODULES:%=%.ko) $(HELPERS); do test -e $$file || { \
+install: ## install modules for this kernel, helpers and man pages (run make first, then this as root)
+	@for file in $(MODULES:%=%.ko) $(HELPERS) $(PAGES); do test -e $$file || { \
 		echo "There is no $$file: run make first."; exit 1; }; done
 	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) INSTALL_MOD_DIR=updates \
 		CONFIG_MODULE_SIG_ALL= modules_install
 	$(if $(DESTDIR),,depmod $(RELEASE))
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(HELPERS)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(PAGES)
 
 uninstall: ## remove what install put there
 	@test -n "$(RELEASE)" || { echo "No kernel headers at $(KDIR): which kernel? make uninstall RELEASE=..."; exit 1; }
+	rm -f $(PAGES:man/%=$(DESTDIR)$(PREFIX)/share/man/man8/%)
 	rm -f $(MODULES:%=$(DESTDIR)/lib/modules/$(RELEASE)/updates/%.ko*)
 	rm -f $(HELPERS:%=$(DESTDIR)$(PREFIX)/bin/%)
 	$(if $(DESTDIR),,depmod $(RELEASE))

@@ -18,7 +18,7 @@ from machines import HOST
 
 TREE = Path(__file__).resolve().parents[2]
 SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.[ch]',
-           'tests/planted/*')
+           'tests/planted/*', 'scripts/*', 'man/*.in', 'docs/insmod.md')
 HELPERS = ('pagemap', 'lazy_allocation')
 # A helper that ends at the first thing that C does not define. The runtime is in
 # the program: the guest need not have it.
