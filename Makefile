@@ -17,7 +17,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures dist lint shell help man
+.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures dist lint shell help man sign
 
 all: modules $(HELPERS) man ## build the modules, the helpers and the man pages (KDIR=/path for another kernel)
 
@@ -37,6 +37,9 @@ man: $(PAGES) ## make the man pages, of the sources (read one: man -l man/lkm.8)
 # lkm(8) shows the parameters of all five, and the table of what insmod says.
 $(PAGES): %: %.in scripts/man Makefile docs/insmod.md report.h $(MODULES:%=%.c) $(HELPERS:%=%.c)
 	@scripts/man $(VERSION) $< >$@.new && mv $@.new $@
+
+sign: ## sign the modules, for a kernel that takes no others (KEY=, CERT=; docs/insmod.md)
+	@scripts/sign "$(KDIR)" "$(KEY)" "$(CERT)" $(MODULES:%=%.ko)
 
 clean: ## remove what make built
 	rm -rf $(HELPERS) $(PAGES) *.o .*.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers

@@ -144,14 +144,15 @@ def compile_fixtures(copy, gcc):
                  str(program), str(source)], copy)
 
 
-def sign_modules(kernel, copy):
-    """Sign with the key that a kernel built here was built with, and trusts."""
+def sign_modules(kernel, copy, make):
+    """Sign copies with the key that a kernel built here was built with, and trusts."""
     key = kernel.build / 'certs/signing_key'
-    signed = copy / 'signed'
-    signed.mkdir(exist_ok=True)
-    for module in copy.glob('*.ko'):
-        run([str(kernel.build / 'scripts/sign-file'), 'sha256', f'{key}.pem',
-             f'{key}.x509', module.name, str(signed / module.name)], copy)
+    (copy / 'signed').mkdir(exist_ok=True)
+    modules = [f'signed/{path.stem}' for path in sorted(copy.glob('*.ko'))]
+    for module in modules:
+        shutil.copy2(copy / f'{Path(module).name}.ko', copy / f'{module}.ko')
+    run([*make, 'sign', f'KEY={key}.pem', f'CERT={key}.x509',
+         f"MODULES={' '.join(modules)}"], copy)
 
 
 def compile_checked(copy):
@@ -198,7 +199,7 @@ def make_all(kernel, copy, counted):
         run([*make, f'-j{len(os.sched_getaffinity(0))}'], copy)
         if kernel.is_built:
             run([*make, '-C', str(kernel.build), f'M={copy}/planted'], copy)
-            sign_modules(kernel, copy)
+            sign_modules(kernel, copy, make)
         compile_fixtures(copy, compiler(kernel))
         if kernel.arch == HOST and not counted:
             compile_checked(copy)
