@@ -36,7 +36,7 @@ man: $(PAGES) ## make the man pages, of the sources (read one: man -l man/lkm.8)
 
 # lkm(8) shows the parameters of all five, and the table of what insmod says.
 $(PAGES): %: %.in scripts/man Makefile docs/insmod.md report.h $(MODULES:%=%.c) $(HELPERS:%=%.c)
-	@scripts/man $(VERSION) $< >$@.new && mv $@.new $@
+	@scripts/man $(VERSION) $< >$@ || { rm -f $@; exit 1; }
 
 sign: ## sign the modules, for a kernel that takes no others (KEY=, CERT=; docs/insmod.md)
 	@scripts/sign "$(KDIR)" "$(KEY)" "$(CERT)" $(MODULES:%=%.ko)
