@@ -201,8 +201,10 @@ static inline void owners_drop(struct owners *owners)
 
 /* ---- collect ---------------------------------------------------------- */
 
-/* If one of the addresses that an entry speaks for leads to @phys, @hit becomes
- * that one. Return: whether it has. */
+/*
+ * If one of the addresses that an entry speaks for leads to @phys, @hit becomes
+ * that one. Return: whether it has.
+ */
 static inline bool take_hit(struct stretch *hit, phys_addr_t phys)
 {
 	phys_addr_t first = hit->to.phys;
@@ -215,8 +217,10 @@ static inline bool take_hit(struct stretch *hit, phys_addr_t phys)
 	return true;
 }
 
-/* Return: 1 with the next mapping of the process; 0 when it has no more; or an
- * errno. */
+/*
+ * Return: 1 with the next mapping of the process; 0 when it has no more; or an
+ * errno.
+ */
 static inline int next_mapping(struct owners *owners)
 {
 	struct stretch *hit = &owners->hit;

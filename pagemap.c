@@ -48,8 +48,10 @@
 
 #define LKM4		"/proc/lkm4"
 #define PARAMETERS	"/sys/module/lkm4/parameters/"
-/* How often a page that differs, and stands still, is asked for again; and from
- * which time on, because it may change in step with us, after a pause. */
+/*
+ * How often a page that differs, and stands still, is asked for again; and from
+ * which time on, because it may change in step with us, after a pause.
+ */
 #define TRIES		20
 #define AT_ONCE		5
 
