@@ -829,6 +829,7 @@ static int read_mappings(const struct process *p, struct mappings *all)
 static const char *const parameters[] = {
 	"pid", "address", "length", "vmas", "phys"
 };
+
 static char old_values[ARRAY_SIZE(parameters)][64];
 
 static const int deadly[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };

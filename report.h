@@ -183,7 +183,7 @@ MODULE_VERSION(LKM_VERSION);
  * Return: 0, or -EINVAL after saying what is wrong.
  */
 static inline int param_number(const struct param *param, const char *name, u64 unset,
-			u64 max, u64 *value)
+			       u64 max, u64 *value)
 {
 	const char *text = param->text;
 	int base = strncasecmp(text, "0x", 2) ? 10 : 16;
@@ -200,7 +200,7 @@ static inline int param_number(const struct param *param, const char *name, u64 
 }
 
 static inline int param_flag(const struct param *param, const char *name, bool unset,
-		      bool *value)
+			     bool *value)
 {
 	u64 number;
 	int err = param_number(param, name, unset, 1, &number);

@@ -23,6 +23,7 @@ static const char *const fuzz_paths[FUZZ_FILES] = {
 	"/proc/*/maps", "=/proc/*/pagemap", "=/proc/kpageflags", "=/proc/kpagecount",
 	LKM4, PARAMETERS "*",
 };
+
 #define PAGEMAP_FD	(FUZZ_FD + 1)
 
 static struct run run;
