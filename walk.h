@@ -220,6 +220,9 @@ enum verdict {
  * @refcount: references without ours, of the whole (huge) page
  * @mapcount: page table entries that map this very page
  * @flags: page->flags of the head page, PG_* by bit number
+ * @anon: memory of processes, not of a file
+ * @ksm: one page for all that wrote the same into theirs
+ * @hugetlb: out of the pool of huge pages
  */
 struct page_facts {
 	bool known;
