@@ -80,8 +80,14 @@ dist: ## make the tarball of a release, of what is committed
 	@gzip -9nf $(NAME).tar
 	@echo "$(NAME).tar.gz is made, of $$(git rev-parse --short HEAD)."
 
-lint: ## hold the tree to its rules: portability, exports, taste (seconds, no guest)
-	@tests/lint_test && tests/lint
+lint: ## hold the tree to its rules, and have other people's checkers look at it (a minute, no guest)
+	@tests/vm/setup && tests/run lint
+
+.PHONY: compile_commands.json
+compile_commands.json: ## tell clangd, in your editor, how modules and helpers are compiled
+	@tests/vm/setup bear
+	$(MAKE) clean
+	bear --output $@ -- $(MAKE) all
 
 shell: ## a root shell in a guest, with everything at hand
 	@tests/vm/setup && tests/vm/shell
@@ -104,6 +110,6 @@ uninstall: ## remove what install put there
 	$(if $(DESTDIR),,depmod $(RELEASE))
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
 		while IFS="$$(printf '\t')" read -r verb text; do \
 			printf '  make %-14s %s\n' "$$verb" "$$text"; done

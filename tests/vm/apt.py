@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 import re
 import subprocess
+import time
 
-from cache import cache, write_atomically
+from cache import LOOK_AGAIN_AFTER, cache, locked, write_atomically
 from machines import HOST
 
 
@@ -232,3 +233,22 @@ def unpack(package, where, *patterns):
         'Not found in archive|previous errors', line)]
     if deb.returncode or complaints or tar.returncode and not wanted:
         raise Unobtainable(f'{package.name} cannot be unpacked')
+
+
+def kept(note, find):
+    """The directory that find() made last, beside a note of its name. After a week it
+    is called again; where nothing is to be had then, the old one will do."""
+    with locked(note.name):
+        found = note.parent / note.read_text() if note.is_file() else None
+        if found and not found.is_dir():
+            found = None
+        if found and time.time() - note.stat().st_mtime < LOOK_AGAIN_AFTER:
+            return found
+        try:
+            newest = find()
+        except Unobtainable:
+            if not found:
+                raise
+            return found
+        write_atomically(note, newest.name.encode())
+        return newest

@@ -11,6 +11,10 @@ import os
 from pathlib import Path
 import sys
 
+# When to look for something newer than what is there, in seconds.
+DAY = 24 * 3600
+LOOK_AGAIN_AFTER = 7 * DAY
+
 
 def cache(*parts):
     """A directory in the cache, made if need be."""

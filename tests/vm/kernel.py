@@ -28,12 +28,9 @@ import tempfile
 import time
 
 from apt import Apt, Unobtainable, apt_failed, unpack
-from cache import announce, cache, locked, write_atomically
+from cache import (DAY, LOOK_AGAIN_AFTER, announce, cache, locked, write_atomically)
 from linux import FLAVOURS, build_linux, is_current
 from machines import HOST, MACHINES
-
-DAY = 24 * 3600
-LOOK_AGAIN_AFTER = 7 * DAY
 
 # What a guest loads (virtio) or a test may want (zram, to swap to).
 GUEST_MODULES = ('virtio_pci', 'virtio_console', 'zram', 'lzo_rle')

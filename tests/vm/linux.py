@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 
-from apt import Apt, Unobtainable, apt_failed, unpack
+from apt import Apt, Unobtainable, apt_failed, kept, unpack
 from cache import announce, cache
 
 KCONFIG = Path(__file__).with_name('kconfig')
@@ -63,19 +63,36 @@ class Linux:
             raise apt_failed(said, f"linux-source, {' or '.join(suites)}")
         self.package, = names
 
-    def unpack(self):
-        """The tree of the source, in the cache."""
-        megabytes = self.apt.size([self.package]) // 10**6
-        announce(f'{self.package}: downloading ({megabytes} MB), unpacking')
-        deb, = self.apt.download([self.package])
-        tree = cache('linux') / deb.name.split('_')[1]
+    def unpack(self, part=''):
+        """The tree of the source, in the cache; or one with a directory of it, which
+        is as good for those who want no more."""
+        deb = self.fetch()
+        name = deb.name.split('_')[1]
+        tree = cache('linux') / name
+        if part and not tree.is_dir():
+            tree = cache('linux') / f'{name}-{part}'
         if not tree.is_dir():
             with tempfile.TemporaryDirectory(dir=tree.parent) as work:
                 unpack(deb, work, '*/linux-source-*.tar.xz')
                 archive, = Path(work).glob('usr/src/*.tar.xz')
-                subprocess.run(['tar', '-xJf', archive, '-C', work], check=True)
+                wanted = ['--wildcards', f'linux-source-*/{part}'] if part else []
+                subprocess.run(['tar', '-xJf', archive, '-C', work, *wanted], check=True)
                 next(Path(work).glob('linux-source-*')).rename(tree)
         return tree
+
+    def fetch(self):
+        """The package."""
+        megabytes = self.apt.size([self.package]) // 10**6
+        announce(f'{self.package}: downloading ({megabytes} MB), unpacking')
+        deb, = self.apt.download([self.package])
+        return deb
+
+
+def scripts(source):
+    """A tree with the scripts that come with the newest kernel's source: checkpatch,
+    coccinelle's rules."""
+    note = cache('linux') / '-'.join(['scripts', *source.suites])
+    return kept(note, lambda: Linux(source.suites).unpack('scripts'))
 
 
 def recipe(flavour):
