@@ -17,7 +17,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures dist lint shell help man sign
+.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures docs dist lint shell help man sign
 
 all: modules $(HELPERS) man ## build the modules, the helpers and the man pages (KDIR=/path for another kernel)
 
@@ -73,6 +73,9 @@ bench: ## measure the suite beside its peers, in guests, for docs/benchmarks.md 
 
 figures: ## draw the pictures in docs/ anew, of what is measured in a guest, and what make bench wrote
 	@tests/vm/setup gnuplot-nox && tests/figures
+
+docs: ## have the commands in README and docs/lessons/ print their output anew, in guests
+	@tests/vm/setup && tests/docs
 
 # The same bytes from the same commit: git takes the time from there, and gzip none.
 dist: ## make the tarball of a release, of what is committed

@@ -218,6 +218,7 @@ class GuestTest(unittest.TestCase):
     cpus = 1                            # more only where it matters
     slow = False                        # to be started before the others
     dear = False                        # only on the first of several kernels
+    first_kernel = False                # only on the first of the list, named or not
     append = ''                         # for the kernel's command line
     console_rate = 0                    # bytes a second; 0: as fast as can be
     needs = ()                          # what the kernel is to be built with
