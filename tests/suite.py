@@ -16,6 +16,7 @@ import shlex
 import unittest
 
 from entries import ARCHITECTURES
+import grammar
 from guest import ALARM
 
 TAINT_ALLOWED = 4096 | 8192     # O: out of tree, E: unsigned
@@ -346,7 +347,14 @@ class GuestTest(unittest.TestCase):
             self.fail(f'not all at KERN_INFO: {lines}')
         if not lines:
             self.fail(f'{module} printed nothing')
-        return [text for _, text in lines]
+        return self.formed([text for _, text in lines], module, 'The frame')
+
+    def formed(self, lines, *sections):
+        """The lines; fail when docs/reports.md has no form for one of them."""
+        strange = grammar.unknown(lines, *sections)
+        if strange:
+            self.fail(f'docs/reports.md has no form for: {strange[:3]}')
+        return lines
 
     def proc(self, module, **parameters):
         """Load a module and return the lines of one read of its file."""
@@ -359,7 +367,7 @@ class GuestTest(unittest.TestCase):
         if status:
             self.fail(f'{words(module, **parameters)}: {output}')
         self.did('reports', 2)
-        return self.some(output.splitlines())
+        return self.formed(self.some(output.splitlines()), module)
 
     def insmod_fails(self, module, error, **parameters):
         """Fail to load a module, with an errno; the one line it logged."""
@@ -376,7 +384,7 @@ class GuestTest(unittest.TestCase):
         lines = module_lines(output, module)
         if [level for level, _ in lines] != [KERN_ERR]:
             self.fail(f'not one line at KERN_ERR: {lines}')
-        return lines[0][1]
+        return self.formed([lines[0][1]], 'Refusals')[0]
 
     # --- the kernel's own files ---
 
