@@ -133,7 +133,10 @@ class Pages(GuestTest):
         if any(found):
             self.fail('\n'.join([f'{page}: make docs would change it:',
                                  *filter(None, found)]))
-        for line, each in shown.checks(text):
+        questions = list(shown.checks(text))
+        if page.startswith(shown.LESSONS):
+            self.assertIn(len(questions), range(3, 6), 'questions in a lesson')
+        for line, each in questions:
             self.assertTrue(each and each.output[-1:] == [shown.RIGHT],
                             f'{page}:{line}: nothing below tells a right answer')
 

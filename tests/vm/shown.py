@@ -32,17 +32,17 @@ NUMBER = re.compile(r'(?:0x)?[0-9a-fA-F]+')
 DIGIT = re.compile(r'[0-9]')
 
 # The session is a shell of its own, with a width, and with addresses drawn by lot as
-# on any machine; what it leaves running ends with it.
+# on any machine; what it leaves running, or stopped, ends with it.
 SESSION = '''
 random=/proc/sys/kernel/randomize_va_space
 before=$(cat $random)
 echo 2 >$random
 cat >/run/session <<'{mark}'
-trap 'kill $(jobs -p) 2>/dev/null' EXIT
+trap 'kill -KILL $(ps -o pid= -s $$ | grep -vw $$) 2>/dev/null' EXIT
 export COLUMNS=80 LANG=C.UTF-8
 {script}
 {mark}
-bash /run/session
+setsid -w bash /run/session
 echo $before >$random
 '''
 
