@@ -26,7 +26,7 @@ from suite import DMESG, FIRST, INSMOD, RMMOD, GuestTest, module_lines
 QUESTIONS = {
     'lkm1': (('', 'threads=1'), ('threads=2',)),
     'lkm2': (('', 'top=3', 'resident=1'), ('top=-1',)),
-    'lkm3': (('', 'pid=$pid trace=1', 'all=1', 'pid=$zombie'),
+    'lkm3': (('', 'pid=$pid trace=1', 'all=1', 'pid=$zombie trace=1'),
              ('pid=x', 'pid=4194304', 'all=1 trace=1')),
     'lkm4': (('pid=$pid address=$used', 'pid=$pid address=$unused vmas=0',
               'pid=$pid address=$file vmas=0', 'pid=$pid address=$gap vmas=0',
@@ -46,7 +46,9 @@ zombie=${states#*[!0-9]} states=${states%%[!0-9]*}
 stack=$(sed -n '/stack/s/ .*//p' /proc/$pid/maps)
 start=0x${stack%-*} unused=0x${stack%-*} used=$((0x${stack#*-} - 8)) gap=0
 file=0x$(sed -n '1s/-.*//p' /proc/$pid/maps)
-frame=$(./pagemap $pid $((used - used % 4096)) $((used + 8)) | sed 's/.*pfn \\(\\w*\\).*/0x\\1000/')
+page=$(($(sed -n '/^KernelPageSize/{s/[^0-9]//g;p;q}' /proc/$pid/smaps) * 1024))
+pfn=$(./pagemap $pid $used $((used + 8)) | sed 's/.*pfn \\(\\w*\\).*/\\1/')
+frame=$((0x$pfn * page))
 '''
 END = 'for each in $pid $many $states; do fixtures/held end $each; done'
 
@@ -121,6 +123,7 @@ class Pages(GuestTest):
 
     paging = FIRST
     first_kernel = True
+    slow = True
 
     def holds(self, page):
         """Whether a page shows what its commands print, and its answers are right."""
