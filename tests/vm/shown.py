@@ -55,7 +55,8 @@ def pages():
     """The pages that show commands, by their paths in the tree."""
     lessons = sorted(path.relative_to(TREE).as_posix()
                      for path in (TREE / LESSONS).glob('*.md'))
-    return ['README.md', *lessons]
+    return [page for page in ('README.md', *lessons)
+            if shown_in((TREE / page).read_text('utf-8'))]
 
 
 def end_of_output(lines, start):
