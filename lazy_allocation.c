@@ -54,11 +54,6 @@
 #define LKM_VERSION "0"
 #endif
 
-/* Older headers of the kernel's do not have it. */
-#ifndef MODULE_INIT_COMPRESSED_FILE
-#define MODULE_INIT_COMPRESSED_FILE 4
-#endif
-
 #define EXIT_USAGE 2
 #define TRY_HELP "Try 'lazy_allocation --help'.\n"
 #define MIB (1024L * 1024)
@@ -174,10 +169,63 @@ static const char *find_lkm5(void)
 	return NULL;
 }
 
-static bool is_compressed(const struct module *m)
+/* What unpacks a module, by its name; NULL: nothing need. */
+static const char *unpacker(const char *path)
 {
-	return strcmp(basename(m->path), "lkm4.ko") &&
-	       strcmp(basename(m->path), "lkm5.ko");
+	const char *suffix = strrchr(path, '.');
+
+	if (!suffix)
+		return NULL;
+	return !strcmp(suffix, ".gz")  ? "gzip" :
+	       !strcmp(suffix, ".xz")  ? "xz" :
+	       !strcmp(suffix, ".zst") ? "zstd" :
+					 NULL;
+}
+
+/* A file in memory that holds what a program unpacks of a module. */
+static int unpack(const struct module *m, const char *program)
+{
+	char path[sizeof("/proc/self/fd/2147483647")];
+	int memory = memfd_create(m->name, MFD_CLOEXEC);
+	int status = -1, file;
+	pid_t child;
+
+	if (memory < 0)
+		return failed_to("have memory to unpack a module in");
+	child = fork();
+	if (!child) {
+		dup2(m->file, STDIN_FILENO);
+		dup2(memory, STDOUT_FILENO);
+		execlp(program, program, "-dc", NULL);
+		_exit(EXIT_FAILURE);
+	}
+	if (child > 0)
+		waitpid(child, &status, 0);
+	/* the kernel takes no module that somebody may write to */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", memory);
+	file = status ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+	close(memory);
+	if (file < 0)
+		error(0, 0, "%s cannot unpack %s: is it installed, and the file whole?",
+		      program, m->path);
+	return file;
+}
+
+/*
+ * Unpacked here, as modprobe does it: many kernels cannot, and those that can do not
+ * know all that these programs write.
+ */
+static int open_module(struct module *m)
+{
+	const char *program = unpacker(m->path);
+	int packed = open(m->path, O_RDONLY | O_CLOEXEC);
+
+	m->file = packed;
+	if (packed < 0 || !program)
+		return 0;
+	m->file = unpack(m, program);
+	close(packed);
+	return m->file < 0 ? -1 : 0;
 }
 
 /* It lies beside lkm5, under the same name but for the digit; or is missed. */
@@ -189,8 +237,7 @@ static int open_lkm4(struct demo *d)
 		return failed_to("copy the name of lkm5.ko");
 	basename(path)[strlen("lkm")] = '4';
 	d->lkm4.path = path;
-	d->lkm4.file = open(path, O_RDONLY | O_CLOEXEC);
-	return 0;
+	return open_module(&d->lkm4);
 }
 
 static int open_modules(struct demo *d)
@@ -207,7 +254,8 @@ static int open_modules(struct demo *d)
 		      m->path);
 		return -1;
 	}
-	m->file = open(m->path, O_RDONLY | O_CLOEXEC);
+	if (open_module(m))
+		return -1;
 	if (m->file < 0) {
 		error(0, errno, "cannot open the module %s", m->path);
 		return -1;
@@ -302,8 +350,6 @@ static const char *load_advice(const struct demo *d, const struct module *m,
 			 m->name, m->name);
 		return text;
 	}
-	if (is_compressed(m) && (failure == EINVAL || failure == EOPNOTSUPP))
-		return "this kernel cannot unpack it: unpack it, and use --module";
 	for (r = refusals; r < refusals + count; r++)
 		if (r->error == failure && !r->log)
 			advice = r->advice;
@@ -342,9 +388,7 @@ static int run_module(const struct demo *d, const struct module *m,
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
 	lseek(d->log, 0, SEEK_END);
-	failed = (int)syscall(SYS_finit_module, m->file, parameters,
-			      is_compressed(m) ? MODULE_INIT_COMPRESSED_FILE :
-						 0);
+	failed = (int)syscall(SYS_finit_module, m->file, parameters, 0);
 	failure = errno;
 	if (failed)
 		error(0, 0, "cannot load %s (%s): %s", m->path, strerror(failure),
