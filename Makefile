@@ -6,6 +6,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 PREFIX ?= /usr/local
 MODULES := lkm1 lkm2 lkm3 lkm4 lkm5
 HELPERS := pagemap lazy_allocation
+# Said here alone: debian/changelog and NEWS are compared with it, and the rest asks.
 VERSION := 0.1
 NAME := lkm-suite-$(VERSION)
 PAGES := man/lkm.8 man/pagemap.8 man/lazy_allocation.8
@@ -17,9 +18,14 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 CFLAGS ?= -O2 -g
 HELPER_CFLAGS := -std=gnu11 -Wall -Wextra -DLKM_VERSION='"$(VERSION)"'
 
-.PHONY: all modules clean install uninstall demo test test-all test-debug test-debug-all coverage storms fuzz bench figures docs dist lint shell help man sign
+# What DKMS builds from, and where it looks for it.
+DKMS_FILES = Kbuild $(MODULES:%=%.c) $(wildcard *.h)
+DKMS_PLACE = $(DESTDIR)/usr/src/$(NAME)
 
-all: modules $(HELPERS) man ## build the modules, the helpers and the man pages (KDIR=/path for another kernel)
+.PHONY: all modules _helpers man sign clean install _install-helpers uninstall _uninstall-helpers
+.PHONY: _dkms-source dkms-install dkms-remove deb demo test test-all test-debug test-debug-all coverage storms fuzz bench figures docs dist lint shell help
+
+all: modules _helpers man ## build the modules, the helpers and the man pages (KDIR=/path for another kernel)
 
 # kbuild has its own idea of CC: the compiler that the kernel was built with.
 modules:
@@ -28,6 +34,8 @@ modules:
 		echo "Install them (Debian: apt install linux-headers-$$(uname -r)) or name others: make KDIR=/path"; \
 		exit 1; }
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+_helpers: $(HELPERS)
 
 $(HELPERS): %: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(HELPER_CFLAGS) $(LDFLAGS) -o $@ $<
@@ -42,7 +50,7 @@ sign: ## sign the modules, for a kernel that takes no others (KEY=, CERT=; docs/
 	@scripts/sign "$(KDIR)" "$(KEY)" "$(CERT)" $(MODULES:%=%.ko)
 
 clean: ## remove what make built
-	rm -rf $(HELPERS) $(PAGES) *.o .*.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers
+	rm -rf $(HELPERS) $(PAGES) deb *.o .*.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers
 
 demo: ## watch all five modules report, in a disposable guest
 	@tests/vm/setup && tests/vm/demo
@@ -102,15 +110,48 @@ install: ## install modules for this kernel, helpers and man pages (run make fir
 	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) INSTALL_MOD_DIR=updates \
 		CONFIG_MODULE_SIG_ALL= modules_install
 	$(if $(DESTDIR),,depmod $(RELEASE))
-	install -D -t $(DESTDIR)$(PREFIX)/bin $(HELPERS)
+	@$(MAKE) --no-print-directory _install-helpers
+
+_install-helpers:
+	install -D -t $(DESTDIR)$(PREFIX)/sbin $(HELPERS)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(PAGES)
 
 uninstall: ## remove what install put there
 	@test -n "$(RELEASE)" || { echo "No kernel headers at $(KDIR): which kernel? make uninstall RELEASE=..."; exit 1; }
-	rm -f $(PAGES:man/%=$(DESTDIR)$(PREFIX)/share/man/man8/%)
 	rm -f $(MODULES:%=$(DESTDIR)/lib/modules/$(RELEASE)/updates/%.ko*)
-	rm -f $(HELPERS:%=$(DESTDIR)$(PREFIX)/bin/%)
+	@$(MAKE) --no-print-directory _uninstall-helpers
 	$(if $(DESTDIR),,depmod $(RELEASE))
+
+_uninstall-helpers:
+	rm -f $(HELPERS:%=$(DESTDIR)$(PREFIX)/sbin/%)
+	rm -f $(PAGES:man/%=$(DESTDIR)$(PREFIX)/share/man/man8/%)
+
+_dkms-source:
+	rm -rf $(DKMS_PLACE)
+	install -D -m 644 -t $(DKMS_PLACE) $(DKMS_FILES)
+	sed 's/#MODULE_VERSION#/$(VERSION)/' dkms.conf >$(DKMS_PLACE)/dkms.conf
+
+dkms-install: _helpers man ## install, and have DKMS build the modules for each kernel to come (as root)
+	@command -v dkms >/dev/null || { echo "There is no dkms: install your distribution's."; exit 1; }
+	@test -n "$(RELEASE)" || { echo "No kernel headers at $(KDIR): which kernel? make dkms-install KDIR=/path"; exit 1; }
+	@dkms remove lkm-suite/$(VERSION) --all >/dev/null 2>&1 || true
+	@$(MAKE) --no-print-directory _dkms-source _install-helpers
+	dkms install lkm-suite/$(VERSION) -k $(RELEASE)
+
+dkms-remove: ## remove what dkms-install put there, for all kernels
+	dkms remove lkm-suite/$(VERSION) --all
+	rm -rf $(DKMS_PLACE)
+	@$(MAKE) --no-print-directory _uninstall-helpers
+
+# In a copy, since dpkg-buildpackage puts what it makes beside the tree.
+deb: ## make a Debian package: modules through DKMS, helpers, man pages
+	@tests/vm/setup --only build-essential \
+		$$(sed -n 's/^Build-Depends: //p' debian/control | sed 's/([^)]*)//g; s/,//g')
+	@rm -rf deb && mkdir -p deb/$(NAME)
+	@tar -c --exclude=./.git --exclude=./deb . | tar -x -C deb/$(NAME)
+	cd deb/$(NAME) && DEB_BUILD_OPTIONS=noautodbgsym dpkg-buildpackage -us -uc -b
+	@rm -rf deb/$(NAME)
+	@echo "sudo apt install ./$$(echo deb/*.deb)"
 
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
