@@ -123,12 +123,13 @@ class Guest:
 
     paging is one of the kernel's kinds of guests; append is added to its
     command line; console_rate is the number of bytes that its console takes in
-    a second, or 0: any. One that is counting has a clock of instructions. A guest
-    that died can be booted again.
+    a second, or 0: any. One that is counting has a clock of instructions; disk is a
+    file that it has as /dev/vda. A guest that died can be booted again.
     """
 
     def __init__(self, kernel, initramfs, paging=None, memory='1G', cpus=2,
-                 append='', console_rate=0, accel=None, counting=False):
+                 append='', console_rate=0, accel=None, counting=False,
+                 disk=None):
         self.kernel = kernel
         self.initramfs = initramfs
         self.paging = paging = paging or kernel.guests[0]
@@ -136,6 +137,7 @@ class Guest:
         self.cpus = 1 if counting else cpus
         self.append = append
         self.counting = counting
+        self.disk = disk
         if counting:
             accel = 'tcg'
         self.console_rate = console_rate
@@ -212,6 +214,8 @@ class Guest:
                               self.accel, ' '.join([
                                   APPEND, self.kernel.append, self.append])),
                 *(COUNTING if self.counting else ()),
+                *(('-drive', f'file={self.disk},if=virtio,format=raw')
+                  if self.disk else ()),
                 '-m', self.memory, '-smp', str(self.cpus),
                 '-chardev', console,
                 '-serial', 'chardev:console',
