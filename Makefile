@@ -156,4 +156,4 @@ deb: ## make a Debian package: modules through DKMS, helpers, man pages
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
 		while IFS="$$(printf '\t')" read -r verb text; do \
-			printf '  make %-14s %s\n' "$$verb" "$$text"; done
+			printf '  make %-15s %s\n' "$$verb" "$$text"; done
