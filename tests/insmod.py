@@ -68,6 +68,8 @@ USUAL = (
     Case(f'{INSMOD} lkm5.ko {GOOD}'))
 VERSIONED = (Case(OTHER_LAYOUT), Case(OTHER_SYMBOL))
 
+# What a kernel is built with that can be locked down while it runs.
+LOCKABLE = 'SECURITY_LOCKDOWN_LSM', 'SECURITYFS'
 LOCK_DOWN = '''
 [ -e /sys/kernel/security/lockdown ] ||
     mount -t securityfs securityfs /sys/kernel/security
@@ -162,7 +164,7 @@ class Refused(GuestTest):
         module = self.guest.initramfs.with_name('lkm5.ko')
         signed = base64.b64encode(signature(module)).decode()
         append = f'echo {signed} | busybox base64 -d >>run/lkm5.ko'
-        if self.guest.kernel.has('SECURITY_LOCKDOWN_LSM'):
+        if all(map(self.guest.kernel.has, LOCKABLE)):
             yield Case(LOCK_DOWN)
         yield Case(ENFORCE)
         yield Case(append)
@@ -197,7 +199,8 @@ class Refused(GuestTest):
         unseen = [row.said for row in rows() if row not in seen]
         # One takes a key that the kernel trusts: tests/signed.py.
         wanted = ['Key was rejected by service']
-        if not kernel.has('SECURITY_LOCKDOWN_LSM'):
+        # So does one that can be locked down only from its boot on.
+        if not all(map(kernel.has, LOCKABLE)):
             wanted.insert(0, 'Operation not permitted')
         if not kernel.has('MODVERSIONS'):
             wanted += ['Invalid module format', 'Invalid parameters']
