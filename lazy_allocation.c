@@ -183,7 +183,7 @@ static const char *unpacker(const char *path)
 }
 
 /* A file in memory that holds what a program unpacks of a module. */
-static int unpack(const struct module *m, const char *program)
+static int unpacked_file(const struct module *m, const char *program)
 {
 	char path[sizeof("/proc/self/fd/2147483647")];
 	int memory = memfd_create(m->name, MFD_CLOEXEC);
@@ -223,7 +223,7 @@ static int open_module(struct module *m)
 	m->file = packed;
 	if (packed < 0 || !program)
 		return 0;
-	m->file = unpack(m, program);
+	m->file = unpacked_file(m, program);
 	close(packed);
 	return m->file < 0 ? -1 : 0;
 }
