@@ -96,7 +96,7 @@ lint: ## hold the tree to its rules, and have other people's checkers look at it
 
 .PHONY: compile_commands.json
 compile_commands.json: ## tell clangd, in your editor, how modules and helpers are compiled
-	@tests/vm/setup bear
+	@tests/vm/setup --only bear
 	$(MAKE) clean
 	bear --output $@ -- $(MAKE) all
 
