@@ -37,7 +37,8 @@ modules:
 
 _helpers: $(HELPERS)
 
-$(HELPERS): %: %.c
+# VERSION is in them.
+$(HELPERS): %: %.c Makefile
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(HELPER_CFLAGS) $(LDFLAGS) -o $@ $<
 
 man: $(PAGES) ## make the man pages, of the sources (read one: man -l man/lkm.8)
