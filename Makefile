@@ -149,7 +149,7 @@ deb: ## make a Debian package: modules through DKMS, helpers, man pages
 	@tests/vm/setup --only build-essential \
 		$$(sed -n 's/^Build-Depends: //p' debian/control | sed 's/([^)]*)//g; s/,//g')
 	@rm -rf deb && mkdir -p deb/$(NAME)
-	@tar -c --exclude=./.git --exclude=./deb . | tar -x -C deb/$(NAME)
+	@tar -c --exclude=./.git --exclude=./deb --exclude=./signing . | tar -x -C deb/$(NAME)
 	cd deb/$(NAME) && DEB_BUILD_OPTIONS=noautodbgsym dpkg-buildpackage -us -uc -b
 	@rm -rf deb/$(NAME)
 	@echo "sudo apt install ./$$(echo deb/*.deb)"
