@@ -92,7 +92,7 @@ dist: ## make the tarball of a release, of what is committed
 	@gzip -9nf $(NAME).tar
 	@echo "$(NAME).tar.gz is made, of $$(git rev-parse --short HEAD)."
 
-lint: ## hold the tree to its rules, and have other people's checkers look at it (a minute, no guest)
+lint: ## hold the tree to its rules, and have other people's checkers look at it (two minutes, no guest)
 	@tests/vm/setup && tests/run lint
 
 .PHONY: compile_commands.json
