@@ -166,6 +166,8 @@ class Made(GuestTest):
             said = self.made('sign', 'KEY=key', f'CERT={cert}',
                              'KBUILD_SIGN_PIN=words')
             self.assertIn('Signed 5 modules by key.', said)
+            # Nothing else does mokutil take.
+            self.assertIn('mokutil --import cert.der ', said)
             self.verify((self.tree / 'lkm1.ko').read_bytes(), unsigned,
                         self.tree / 'cert.der')
 
