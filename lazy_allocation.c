@@ -172,10 +172,8 @@ static const char *find_lkm5(void)
 /* What unpacks a module, by its name; NULL: nothing need. */
 static const char *unpacker(const char *path)
 {
-	const char *suffix = strrchr(path, '.');
+	const char *suffix = strrchr(path, '.') ?: "";
 
-	if (!suffix)
-		return NULL;
 	return !strcmp(suffix, ".gz")  ? "gzip" :
 	       !strcmp(suffix, ".xz")  ? "xz" :
 	       !strcmp(suffix, ".zst") ? "zstd" :
