@@ -324,6 +324,9 @@ static const struct refusal {
 	{ EKEYREJECTED, "Loading of module with unavailable key",
 	  "this kernel " SIGNED_ONLY
 	  ", and it is signed by another: enrol the key (docs/insmod.md)" },
+	{ EKEYREJECTED, "Loading of module with unsupported crypto",
+	  "this kernel " SIGNED_ONLY
+	  ", and it is signed in a way that this kernel lacks: sign it again, by make sign" },
 	{ EKEYREJECTED, NULL, CHANGED },
 	{ EBADMSG, NULL, CHANGED },
 	{ ENOEXEC, "disagrees about version of symbol", OTHER_KERNEL },

@@ -68,6 +68,8 @@ USUAL = (
     Case(f'{INSMOD} lkm5.ko {GOOD}'))
 VERSIONED = (Case(OTHER_LAYOUT), Case(OTHER_SYMBOL))
 
+# A digest that openssl signs with and no kernel verifies.
+UNKNOWN = 'ripemd160'
 # What a kernel is built with that can be locked down while it runs.
 LOCKABLE = 'SECURITY_LOCKDOWN_LSM', 'SECURITYFS'
 LOCK_DOWN = '''
@@ -104,7 +106,7 @@ def fitting(said, log):
     return [row for row in found if row.log != '`lkmN: ...`'] or found
 
 
-def signature(module):
+def signature(module, digest):
     """What stands behind a signed module, by a key that nobody knows: a detached
     signature in PKCS #7 (which is 2), its length, and the magic words. Not by
     sign-file: that of an old kernel wants libraries that are not here."""
@@ -112,7 +114,7 @@ def signature(module):
         for command in (
                 'req -new -x509 -newkey rsa:2048 -nodes -subj /CN=nobody '
                 '-keyout key -out cert',
-                f'cms -sign -nocerts -noattr -binary -outform DER -md sha256 '
+                f'cms -sign -nocerts -noattr -binary -outform DER -md {digest} '
                 f'-signer cert -inkey key -in {module} -out signature'):
             subprocess.run(['openssl', *command.split()], cwd=place, check=True,
                            stderr=subprocess.DEVNULL)
@@ -162,12 +164,12 @@ class Refused(GuestTest):
         """The cases of kernels that take no such modules; each stays as strict for
         those that follow."""
         module = self.guest.initramfs.with_name('lkm5.ko')
-        signed = base64.b64encode(signature(module)).decode()
-        append = f'echo {signed} | busybox base64 -d >>run/lkm5.ko'
+        append = [f'echo {base64.b64encode(signature(module, digest)).decode()} | '
+                  'busybox base64 -d >>run/lkm5.ko' for digest in ('sha256', UNKNOWN)]
         if all(map(self.guest.kernel.has, LOCKABLE)):
             yield Case(LOCK_DOWN)
         yield Case(ENFORCE)
-        yield Case(append)
+        yield from map(Case, append)
         yield Case(DISABLE)
 
     def test_modprobe(self):
