@@ -78,15 +78,17 @@ class Tap:
                             for name in names]
                 for kernel in self.kernels()]
 
-    def brief_table(self):
-        """The same with one row for all kernels whose cells are the same, and
-        without what is not of a kernel."""
-        names = sorted({name for kernel, name in self.counts if kernel != TREE})
+    def brief_table(self, names):
+        """The same of some test files, and of all others together; with one row for
+        all kernels whose cells are the same, and without what is not of a kernel."""
         alike = collections.defaultdict(list)
         for kernel, *cells in self.rows(names):
             if kernel != TREE:
-                alike[tuple(cells)].append(kernel)
-        return markdown([[HEAD, *names]] +
+                rest = sum((counts for (place, name), counts in self.counts.items()
+                            if place == kernel and name not in names),
+                           collections.Counter())
+                alike[(*cells, cell(rest))].append(kernel)
+        return markdown([[HEAD, *names, 'others']] +
                         [[', '.join(kernels), *cells]
                          for cells, kernels in alike.items()])
 
