@@ -83,26 +83,49 @@ static inline char *put_char(char *to, char c)
 	return to + 1;
 }
 
-/* put_decimal() - 20 bytes at most */
-static inline char *put_decimal(char *to, u64 number)
+/* decimal_digits() - how many digits a number has; a bit is worth some 1233/4096 */
+static inline unsigned int decimal_digits(u64 number)
+{
+	static const u64 least[] = {
+		0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000,
+		1000000000, 10000000000, 100000000000, 1000000000000,
+		10000000000000, 100000000000000, 1000000000000000,
+		10000000000000000, 100000000000000000, 1000000000000000000,
+		10000000000000000000U
+	};
+	unsigned int n = fls64(number) * 1233U >> 12;
+
+	return n + (number >= *(least + n));
+}
+
+/* Of two digits at least. */
+static inline char *put_digits(char *to, u64 number)
 {
 	static const char pairs[] =
 		"00010203040506070809101112131415161718192021222324"
 		"25262728293031323334353637383940414243444546474849"
 		"50515253545556575859606162636465666768697071727374"
 		"75767778798081828384858687888990919293949596979899";
-	char *end = to + 1, *at;
+	char *end = to + decimal_digits(number), *at = end;
 	u64 rest;
 
-	for (rest = number; rest >= 10; rest /= 10)
-		end++;
-	for (at = end; at - to >= 2; number /= 100) {
+	/* A pointer, not an index, which a kernel may want to be checked each time. */
+	for (; number >= 100; number = rest) {
+		rest = number / 100;
 		at -= 2;
-		memcpy(at, &pairs[number % 100 * 2], 2);
+		memcpy(at, pairs + 2 * (number - 100 * rest), 2);
 	}
-	if (at > to)
+	if (number >= 10)
+		memcpy(to, pairs + 2 * number, 2);
+	else
 		*to = '0' + number;
 	return end;
+}
+
+/* put_decimal() - 20 bytes at most */
+static inline char *put_decimal(char *to, u64 number)
+{
+	return number < 10 ? put_char(to, '0' + number) : put_digits(to, number);
 }
 
 /* put_int() - 11 bytes at most */
@@ -146,12 +169,14 @@ static noinline char *put_safe_name(char *to, const char *comm)
 /* put_name() - SAFE_NAME_LEN bytes at most */
 static inline char *put_name(char *to, const char *comm)
 {
-	for (; *comm; comm++) {
-		if ((unsigned char)*comm < ' ' || *comm == '\x7f' || *comm == '\\')
-			return put_safe_name(to, comm);
-		*to++ = *comm;
-	}
-	return to;
+	static const bool is_plain[256] = {
+		[' ' ... '\\' - 1] = true, ['\\' + 1 ... '\x7e'] = true, [0x80 ... 0xff] = true
+	};
+	const char *from = comm;
+
+	while (is_plain[(u8)*from])
+		*to++ = *from++;
+	return *from ? put_safe_name(to - (from - comm), comm) : to;
 }
 
 #endif /* LKM_LINE_H */
