@@ -43,6 +43,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/pid.h>
+#include <linux/pid_namespace.h>
 #include <linux/proc_fs.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -527,8 +528,9 @@ static inline unsigned long pages_to_kb(unsigned long pages)
  * @size: bytes a row
  * @n: where the number of rows goes
  *
- * Nothing can be allocated under RCU, so where the room was too small all is
- * copied again with more.
+ * Nothing can be allocated under RCU, so there is room for as many as there are pids
+ * in the namespace of the caller, each task having one. If there are more, new ones or
+ * those of other namespaces, all is copied again.
  *
  * Return: the rows, for kvfree(); NULL: no memory.
  */
@@ -537,7 +539,8 @@ static inline void *copy_rows(struct facts *facts,
 					     size_t room),
 			      size_t size, size_t *n)
 {
-	size_t room = 512;
+	const struct pid_namespace *ns = task_active_pid_ns(current);
+	size_t room = READ_ONCE(ns->pid_allocated) & ~PIDNS_ADDING;
 	void *rows;
 
 	for (;;) {
