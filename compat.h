@@ -14,7 +14,6 @@
 #define LKM_COMPAT_H
 
 #include <linux/fs.h>
-#include <linux/list_sort.h>
 #include <linux/mm.h>
 #include <linux/percpu_counter.h>
 #include <linux/pgtable.h>
@@ -244,14 +243,6 @@ static inline int page_mappings(struct page *page)
 #define file_user_path(file)	(&(file)->f_path)
 #endif
 
-/*
- * list_sort(): v5.13, 4f0f586bf0c8 ("treewide: Change list_sort to use const
- * pointers"). What compares takes pointers to constant entries since, and in
- * 5.10.y from 5.10.70 on; the cast does for all.
- * Probe: none. Goes with 5.12.
- */
-#define sort_list(priv, head, compare) list_sort(priv, head, (void *)(compare))
-
 /**
  * task_calls() - the functions that a task is in, the innermost first
  * @task: a task, held by a reference
@@ -306,6 +297,7 @@ static inline bool mm_counters(struct mm_struct *mm, struct task_struct *task,
 {
 	int i;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#pragma GCC unroll 4
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		count[i] = percpu_counter_sum(&mm->rss_stat[i]);
 #else

@@ -496,6 +496,7 @@ static inline void settle_counts(struct counts *counts)
 
 	if (counts->sharing)
 		mm_counters_of_sharers(counts->sharing, counts->n);
+#pragma GCC unroll 4
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		counts->n[i] = max(counts->n[i], 0L);
 }
