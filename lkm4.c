@@ -383,7 +383,8 @@ static void print_mapping(struct out *out, const struct facts *facts)
 	line_end(out, put_text(put_char(to, ' '), facts->label));
 }
 
-static void print_walk(struct out *out, const struct facts *facts)
+/* Out of line: its stack is not for the rows of a range. */
+static noinline void print_walk(struct out *out, const struct facts *facts)
 {
 	const struct walk *walk = &facts->walk;
 	int level;

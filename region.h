@@ -208,8 +208,7 @@ static inline bool leads_on(const struct target *a, const struct target *b,
 		return a->phys + bytes == b->phys && a->size == b->size &&
 		       same_remarks(a, b);
 	if (a->verdict == SWAPPED)
-		return a->swap_type == b->swap_type &&
-		       a->swap_offset + (bytes >> PAGE_SHIFT) == b->swap_offset;
+		return a->swap.val + (bytes >> PAGE_SHIFT) == b->swap.val;
 	return true;
 }
 

@@ -140,7 +140,7 @@ static inline const char *size_name(char *buf, unsigned long bytes)
 }
 
 /* put_rights() - "rwx" */
-static inline char *put_rights(char *to, unsigned long flags)
+static __always_inline char *put_rights(char *to, unsigned long flags)
 {
 	static const char rights[][4] = {
 		"---", "r--", "-w-", "rw-", "--x", "r-x", "-wx", "rwx" };
@@ -241,8 +241,7 @@ struct page_facts {
  * @phys: MAPPED: physical address of the byte that was asked for
  * @joined: MAPPED: bytes that the entries around it map as well, which the CPU
  *          may take for one page (arm64's CONT); 0: it stands by itself
- * @swap_type: SWAPPED: number of the swap area
- * @swap_offset: SWAPPED: page slot in it
+ * @swap: SWAPPED: the number of the swap area, and the page slot in it
  * @absent: not MAPPED: what the entry is, in the kernel's words; NULL: empty
  * @no_access: a page with its rights taken away (PROT_NONE, NUMA hint)
  * @zero: the page of zeroes that stands in for memory only read so far
@@ -251,16 +250,15 @@ struct page_facts {
  */
 struct target {
 	enum verdict verdict;
-	unsigned long size;
-	phys_addr_t phys;
-	unsigned long joined;
-	unsigned int swap_type;
-	unsigned long swap_offset;
-	const char *absent;
 	bool no_access;
 	bool zero;
 	bool huge_zero;
 	bool special;
+	unsigned long size;
+	phys_addr_t phys;
+	unsigned long joined;
+	swp_entry_t swap;
+	const char *absent;
 };
 
 /**
@@ -427,8 +425,7 @@ static inline void read_absent(struct target *to, u64 value)
 	} else {
 		to->verdict = SWAPPED;
 		to->absent = "swap";
-		to->swap_type = swp_type(entry);
-		to->swap_offset = swp_offset(entry);
+		to->swap = entry;
 	}
 }
 
@@ -457,27 +454,32 @@ static __always_inline void read_target(struct target *to, u64 value,
 					enum level level, unsigned long size,
 					unsigned long va, unsigned long flags)
 {
-	bool small = level == LEVEL_PTE;
+	bool small = level == LEVEL_PTE, zero;
 	unsigned long pfn;
 
-	*to = (struct target){ .verdict = NOT_MAPPED };
 	if (!size) {
+		*to = (struct target){ .verdict = NOT_MAPPED };
 		if (!pte_none(__pte(value)))
 			read_absent(to, value);
 		return;
 	}
-	to->verdict = MAPPED;
-	to->size = size;
-	to->phys = PFN_PHYS(entry_pfn(value, level)) + (va & (size - 1));
-	to->joined = joined_size(value, level);
-	to->no_access = entry_protnone(value);
-	pfn = PHYS_PFN(to->phys);
-	to->zero = small && is_zero_pfn(pfn);
-	/* A PTE that is not special has a struct page, for the kernel itself, too. */
-	if (small)
-		to->special = !to->zero && pte_special(__pte(value));
-	else
-		to->special = !pfn_valid(pfn) || flags & VM_PFNMAP;
+	pfn = entry_pfn(value, level) + (va & (size - 1)) / PAGE_SIZE;
+	zero = small && is_zero_pfn(pfn);
+	/* With all members there: else the compiler clears them first, by rep stos. */
+	*to = (struct target){
+		.verdict = MAPPED,
+		.size = size,
+		.phys = PFN_PHYS(pfn) + offset_in_page(va),
+		.joined = joined_size(value, level),
+		.no_access = entry_protnone(value),
+		.zero = zero,
+		.huge_zero = false,
+		/* A PTE that is not has a struct page, for the kernel itself, too. */
+		.special = small ? !zero && pte_special(__pte(value)) :
+				   !pfn_valid(pfn) || flags & VM_PFNMAP,
+		.swap.val = 0,
+		.absent = NULL,
+	};
 }
 
 /* ---- that, in words --------------------------------------------------- */
@@ -498,8 +500,8 @@ static inline char *put_reason(char *to, const struct target *target)
 	to = put_text(to, reasons[target->verdict]);
 	if (target->verdict != SWAPPED)
 		return to;
-	to = put_decimal(put_text(to, " (type "), target->swap_type);
-	to = put_hex(put_text(to, ", offset 0x"), target->swap_offset);
+	to = put_decimal(put_text(to, " (type "), swp_type(target->swap));
+	to = put_hex(put_text(to, ", offset 0x"), swp_offset(target->swap));
 	return put_char(to, ')');
 }
 
@@ -645,8 +647,17 @@ struct look {
 	struct walk walk;
 	unsigned int n;
 	unsigned int again;
-	u64 pte[PTRS_PER_PTE];
+	pte_t pte[PTRS_PER_PTE];
 };
+
+static inline void copy_ptes(pte_t *to, const pte_t *from, unsigned int n)
+{
+	unsigned int i;
+
+#pragma GCC unroll 8
+	for (i = 0; i < n; i++)
+		to[i] = READ_ONCE(from[i]);
+}
 
 /* Return: whether it was another table by the time that all was copied. */
 static inline bool look_at_table(struct mm_struct *mm, struct look *look)
@@ -654,8 +665,6 @@ static inline bool look_at_table(struct mm_struct *mm, struct look *look)
 	struct walk again = { .va = look->va };
 	unsigned long irq, last = look->va | (PMD_SIZE - 1);
 	bool changed;
-	pte_t *ptep;
-	unsigned int i;
 
 	local_irq_save(irq);
 	walk_levels(mm, &look->walk);
@@ -666,9 +675,7 @@ static inline bool look_at_table(struct mm_struct *mm, struct look *look)
 	if (last < look->end - 1)
 		look->end = last + 1;
 	look->n = (look->end - look->va) >> PAGE_SHIFT;
-	ptep = (pte_t *)look->walk.entry[LEVEL_PTE].address;
-	for (i = 0; i < look->n; i++)
-		look->pte[i] = pte_val(READ_ONCE(ptep[i]));
+	copy_ptes(look->pte, (pte_t *)look->walk.entry[LEVEL_PTE].address, look->n);
 	walk_levels(mm, &again);
 	changed = again.levels < LEVELS || again.entry[LEVEL_PTE].address !=
 					   look->walk.entry[LEVEL_PTE].address;
@@ -764,18 +771,22 @@ struct stretch {
  * have a struct page and the other none; and what a PROT_NONE entry has for the next
  * frame, or a larger page, differs by architecture.
  */
-static inline unsigned int count_alike(const u64 *pte, unsigned int n,
+static inline unsigned int count_alike(const pte_t *pte, unsigned int n,
 				       const struct target *to)
 {
 	bool ordinary = to->verdict == MAPPED && to->size == PAGE_SIZE &&
 			!to->zero && !to->special && !to->no_access;
-	u64 step = ordinary ? FRAME_STEP : 0;
+	u64 value = pte_val(pte[0]), step = ordinary ? FRAME_STEP : 0;
 	unsigned int i;
 
-	if (!ordinary && pte[0])
+	if (!ordinary && value)
 		return 1;
-	for (i = 1; i < n && pte[i] == pte[i - 1] + step; i++)
-		;
+#pragma GCC unroll 4
+	for (i = 1; i < n; i++) {
+		value += step;
+		if (pte_val(pte[i]) != value)
+			break;
+	}
 	return i;
 }
 
@@ -803,8 +814,8 @@ static inline bool look_next(const struct look *look, unsigned long va,
 		stretch->to = look->walk.to;
 		return true;
 	}
-	pte = __pte(look->pte[i]);
-	read_target(&stretch->to, look->pte[i], LEVEL_PTE,
+	pte = look->pte[i];
+	read_target(&stretch->to, pte_val(pte), LEVEL_PTE,
 		    pte_present(pte) ? pte_size(pte) : 0, va, look->map.flags);
 	stretch->pages = count_alike(&look->pte[i], look->n - i, &stretch->to);
 	last = va + (stretch->pages - 1) * PAGE_SIZE;
