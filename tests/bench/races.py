@@ -37,6 +37,12 @@ def alone(command, module):
     return Way(command, f'{RMMOD} {name}', f'{RMMOD} {name}; {INSMOD} {module}')
 
 
+def floor(parameters):
+    """A way that does only what cannot be left out."""
+    return Way(f'{PEERS} open /proc/floor', f'{INSMOD} floor.ko {parameters}',
+               f'{RMMOD} floor')
+
+
 def with_vmas(value, command):
     """A way for which lkm5 is to list the mappings, or not to."""
     return Way(command, f'echo {value} >/sys/module/lkm5/parameters/vmas')
@@ -50,6 +56,7 @@ ONE = 'one pread() and one printf() a page'
 BULK = 'bulk pread() and lines by hand'
 RUNS = 'bulk pread() and runs by hand'
 SCAN = 'PAGEMAP_SCAN, which tells no frames'
+WALK = 'the bare walk'
 RANGE = '{pid} {start:#x} {end:#x}'
 RANGE_OF = 'lkm4.ko log=0 vmas=0 pid={pid} address={start:#x} length={length:#x}'
 PAGE_WAYS = {
@@ -58,7 +65,8 @@ PAGE_WAYS = {
     ONE: Way(f'{PEERS} one {RANGE}'),
     BULK: Way(f'{PEERS} bulk {RANGE}'),
     RUNS: Way(f'{PEERS} runs {RANGE}'),
-    SCAN: Way(f'{PEERS} scan {RANGE}')}
+    SCAN: Way(f'{PEERS} scan {RANGE}'),
+    WALK: floor('of=pages pid={pid} start={start:#x} end={end:#x}')}
 PAGES = (1 << 8, 1 << 12, 1 << 15, 1 << 18)
 SAME_PAGES = ((('0x',), (PAGEMAP, ONE, BULK)), (('VA',), (LKM4, RUNS)))
 LINES_OF_LKM4 = 'grep -c ^VA /proc/lkm4'
@@ -100,13 +108,13 @@ RACES = {
     'rows': Race(
         'translate memory that lies in rows', 'page', PAGES, PAGES[-1],
         'fixtures/memory anon={n}', '', RANGE_OF, PAGE_WAYS,
-        (Goal(LKM4, RUNS, 3, least_time=10, floor=SCAN),
+        (Goal(LKM4, RUNS, 3, least_time=10, floor=WALK),
          Goal(LKM4, ONE, 500, newer=70),
          Goal(PAGEMAP, ONE, 100, newer=20)), SAME_PAGES),
     'scattered': Race(
         'translate memory of which each page is a run of its own', 'page',
         PAGES, PAGES[-1], 'fixtures/memory scattered={n}', '', RANGE_OF, PAGE_WAYS,
-        (Goal(LKM4, RUNS, 1, floor=SCAN),), SAME_PAGES),
+        (Goal(LKM4, RUNS, 1, floor=WALK),), SAME_PAGES),
     'address': Race(
         'translate one address, again and again', 'call', (CALLS,), CALLS,
         'fixtures/memory anon=256', '', 'lkm4.ko log=0 vmas=0 pid={pid}',
@@ -145,9 +153,10 @@ RACES = {
          BUSYBOX: Way('/usr/bin/busybox ps'),
          STAT: Way(f'{PEERS} each stat'),
          STATUS: Way(f'{PEERS} each status'),
-         NOTHING: Way(f'{PEERS} open /dev/null')},
-        (Goal(LKM1, PS, 100, floor=OPEN1), Goal(LKM1, BUSYBOX, 20, floor=OPEN1),
-         Goal(LKM1, STAT, 25, floor=OPEN1),
+         NOTHING: Way(f'{PEERS} open /dev/null'),
+         WALK: floor('of=tasks')},
+        (Goal(LKM1, PS, 100, floor=WALK), Goal(LKM1, BUSYBOX, 20, floor=WALK),
+         Goal(LKM1, STAT, 25, floor=WALK),
          Goal(LOAD1, STAT, 2.5, floor=SILENT1), Goal(LOAD1, PS, 15, floor=SILENT1)),
         parts={'walk under RCU, at most': ((OPEN1,), (NOTHING,)),
                'format, and copy to the reader': ((DRAIN1,), (OPEN1,)),
@@ -159,6 +168,7 @@ RACES = {
         {ALL5: Way('/usr/bin/busybox cat /proc/lkm5'),
          OPEN5: Way(f'{PEERS} open /proc/lkm5'),
          PS5: Way('/usr/bin/ps -eo pid,vsz,rss'),
-         STATM: Way(f'{PEERS} each statm')},
-        (Goal(ALL5, PS5, 50, floor=OPEN5), Goal(ALL5, STATM, 10, floor=OPEN5))),
+         STATM: Way(f'{PEERS} each statm'),
+         WALK: floor('of=sizes')},
+        (Goal(ALL5, PS5, 50, floor=WALK), Goal(ALL5, STATM, 10, floor=WALK))),
 }

@@ -138,7 +138,7 @@ def got(results, kernel, name, goal):
             words += ' **missed**'
             floor = results.ratio(mode, name, goal.floor, goal.against)
             if floor:
-                words += f', floor {times(floor)}'
+                words += f'; the floor {times(floor)}, {short(floor / ratio)} times that'
         yield words
 
 

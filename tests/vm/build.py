@@ -18,7 +18,7 @@ from machines import HOST
 
 TREE = Path(__file__).resolve().parents[2]
 SOURCES = ('*.c', '*.h', 'Makefile', 'Kbuild', 'tests/fixtures/*.[ch]',
-           'tests/planted/*', 'scripts/*', 'man/*.in', 'docs/insmod.md')
+           'tests/planted/*', 'tests/floor/*', 'scripts/*', 'man/*.in', 'docs/insmod.md')
 HELPERS = ('pagemap', 'lazy_allocation')
 # A helper that ends at the first thing that C does not define. The runtime is in
 # the program: the guest need not have it.
@@ -51,8 +51,9 @@ class Build:
 
     @property
     def modules(self):
-        """The suite's modules, and that with bugs where one was built."""
-        return sorted([*self.path.glob('*.ko'), *self.path.glob('planted/*.ko')])
+        """The suite's modules, that with bugs and the floor where they were built."""
+        return sorted(path for where in ('', 'planted/', 'floor/')
+                      for path in self.path.glob(f'{where}*.ko'))
 
     @property
     def signed(self):
@@ -190,15 +191,20 @@ def build(kernel, counted=False):
     return Build(copy)
 
 
+def make_command(kernel, counted):
+    """How make is called for a kernel."""
+    return ['make', '--no-print-directory', *variables(kernel, counted)]
+
+
 def make_all(kernel, copy, counted):
     """Build in the copy, which is given up where something is wrong: make would
     not say again what it said of a file that it has made."""
-    make = ['make', '--no-print-directory', *variables(kernel, counted)]
+    make = make_command(kernel, counted)
     try:
         copy_sources(copy)
         run([*make, f'-j{len(os.sched_getaffinity(0))}'], copy)
         if kernel.is_built:
-            run([*make, '-C', str(kernel.build), f'M={copy}/planted'], copy)
+            make_other(kernel, make, copy, 'planted')
             sign_modules(kernel, copy, make)
         compile_fixtures(copy, compiler(kernel))
         if kernel.arch == HOST and not counted:
@@ -208,7 +214,20 @@ def make_all(kernel, copy, counted):
         raise
 
 
-def build_or_exit(kernel):
+def make_other(kernel, make, copy, name):
+    """Build a module that is not the suite's, in a directory of its own."""
+    run([*make, '-C', str(kernel.build), f'M={copy}/{name}'], copy)
+
+
+def build_floor(kernel):
+    """Build everything, and the module that the suite is measured by."""
+    built = build(kernel)
+    with locked(built.path.name):
+        make_other(kernel, make_command(kernel, False), built.path, 'floor')
+    return built
+
+
+def build_or_exit(kernel, build=build):
     """As build(), for a command: the compiler's words, and out."""
     try:
         return build(kernel)
