@@ -334,6 +334,12 @@ class Everyone(Sizes):
         for pid in before.keys() & after.keys():
             if rows[pid].vsz and before[pid] == after[pid]:
                 self.assertEqual(rows[pid].name, before[pid].rstrip())
+        # Those of the same size stand as in the list.
+        listed = [int(line.split()[1]) for line in self.proc('lkm1')[:-1]]
+        both = [pid for pid in rows if pid in listed]
+        self.compared(len(both))
+        self.assertEqual(both, sorted(both, key=lambda pid: (-rows[pid].rss,
+                                                             listed.index(pid))))
 
     def test_exact(self):
         """all=1 tells the sizes that smaps_rollup counts, in whatever state"""
