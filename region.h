@@ -228,14 +228,18 @@ static inline bool run_goes_on(const struct run *run, const struct run *next)
  */
 static inline int take_run(struct region *region)
 {
-	struct run *run = region->ahead, *ahead = region->run;
-	int more = 1;
+	struct run *run = region->ahead, *ahead = region->run, *next;
+	int more;
 
 	region->run = run;
 	region->ahead = ahead;
-	if (!run->at.end)
-		more = next_run(region, run);
-	while (more > 0 && (more = next_run(region, ahead)) > 0) {
+	/* In one place, so that all of it is in line. */
+	next = run->at.end ? ahead : run;
+	while ((more = next_run(region, next)) > 0) {
+		if (next == run) {
+			next = ahead;
+			continue;
+		}
 		if (!run_goes_on(run, ahead))
 			return 0;
 		run->at.end = ahead->at.end;

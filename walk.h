@@ -506,7 +506,7 @@ static inline char *put_reason(char *to, const struct target *target)
 }
 
 /* put_remarks() - what is to be said of a page; 100 bytes at most */
-static inline char *put_remarks(char *to, const struct target *target)
+static __always_inline char *put_remarks(char *to, const struct target *target)
 {
 	if (target->no_access)
 		to = put_text(to, " | not accessible (PROT_NONE)");
@@ -520,7 +520,7 @@ static inline char *put_remarks(char *to, const struct target *target)
 }
 
 /* put_contiguity() - of what a page is a part; 40 bytes at most */
-static inline char *put_contiguity(char *to, const struct target *target)
+static __always_inline char *put_contiguity(char *to, const struct target *target)
 {
 	if (!target->joined)
 		return to;
@@ -798,8 +798,8 @@ static inline unsigned int count_alike(const pte_t *pte, unsigned int n,
  *
  * Return: whether there is one.
  */
-static inline bool look_next(const struct look *look, unsigned long va,
-			     struct stretch *stretch)
+static __always_inline bool look_next(const struct look *look, unsigned long va,
+				      struct stretch *stretch)
 {
 	unsigned int i = (va - look->va) >> PAGE_SHIFT;
 	unsigned long last;

@@ -33,7 +33,7 @@ set xlabel "processes"
 plot for [way in ways] ARG1 skip 1 using (units(race, way)):(cost(race, way)) title way
 
 race = "rows"
-ways = "'cat /proc/lkm4' 'pagemap' 'one pread() and one printf() a page' 'bulk pread() and runs by hand'"
+ways = "'read /proc/lkm4' 'pagemap' 'one pread() and one printf() a page' 'bulk pread() and runs by hand'"
 set ylabel "instructions a page"
 set xlabel "pages"
 plot for [way in ways] ARG1 skip 1 using (units(race, way)):(cost(race, way)) title way

@@ -50,7 +50,7 @@ def with_vmas(value, command):
 
 # --- pages -------------------------------------------------------------------
 
-LKM4 = 'cat /proc/lkm4'
+LKM4 = 'read /proc/lkm4'
 PAGEMAP = 'pagemap'
 ONE = 'one pread() and one printf() a page'
 BULK = 'bulk pread() and lines by hand'
@@ -60,7 +60,7 @@ WALK = 'the bare walk'
 RANGE = '{pid} {start:#x} {end:#x}'
 RANGE_OF = 'lkm4.ko log=0 vmas=0 pid={pid} address={start:#x} length={length:#x}'
 PAGE_WAYS = {
-    LKM4: Way('/usr/bin/busybox cat /proc/lkm4'),
+    LKM4: Way(f'{PEERS} read /proc/lkm4'),
     PAGEMAP: Way(f'./pagemap {RANGE}'),
     ONE: Way(f'{PEERS} one {RANGE}'),
     BULK: Way(f'{PEERS} bulk {RANGE}'),
