@@ -297,6 +297,7 @@ static inline bool mm_counters(struct mm_struct *mm, struct task_struct *task,
 {
 	int i;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+	/* With constant indices there is none that a kernel may want to be checked. */
 #pragma GCC unroll 4
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		count[i] = percpu_counter_sum(&mm->rss_stat[i]);

@@ -83,7 +83,7 @@ static inline char *put_char(char *to, char c)
 	return to + 1;
 }
 
-/* decimal_digits() - how many digits a number has; a bit is worth some 1233/4096 */
+/* decimal_digits() - how many a number has: a bit is worth some 1233/4096 of a digit */
 static inline unsigned int decimal_digits(u64 number)
 {
 	static const u64 least[] = {
@@ -95,6 +95,7 @@ static inline unsigned int decimal_digits(u64 number)
 	};
 	unsigned int n = fls64(number) * 1233U >> 12;
 
+	/* A pointer, not an index, which a kernel may want to be checked each time. */
 	return n + (number >= *(least + n));
 }
 
@@ -109,7 +110,6 @@ static inline char *put_digits(char *to, u64 number)
 	char *end = to + decimal_digits(number), *at = end;
 	u64 rest;
 
-	/* A pointer, not an index, which a kernel may want to be checked each time. */
 	for (; number >= 100; number = rest) {
 		rest = number / 100;
 		at -= 2;

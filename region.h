@@ -233,13 +233,11 @@ static inline int take_run(struct region *region)
 
 	region->run = run;
 	region->ahead = ahead;
-	/* In one place, so that all of it is in line. */
-	next = run->at.end ? ahead : run;
-	while ((more = next_run(region, next)) > 0) {
-		if (next == run) {
-			next = ahead;
+	/* Asked for in one place, so that all of it is in line. */
+	for (next = run->at.end ? ahead : run;
+	     (more = next_run(region, next)) > 0; next = ahead) {
+		if (next == run)
 			continue;
-		}
 		if (!run_goes_on(run, ahead))
 			return 0;
 		run->at.end = ahead->at.end;

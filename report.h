@@ -496,6 +496,7 @@ static inline void settle_counts(struct counts *counts)
 
 	if (counts->sharing)
 		mm_counters_of_sharers(counts->sharing, counts->n);
+	/* With constant indices there is none that a kernel may want to be checked. */
 #pragma GCC unroll 4
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		counts->n[i] = max(counts->n[i], 0L);
@@ -530,8 +531,8 @@ static inline unsigned long pages_to_kb(unsigned long pages)
  * @n: where the number of rows goes
  *
  * Nothing can be allocated under RCU, so there is room for as many as there are pids
- * in the namespace of the caller, each task having one. If there are more, new ones or
- * those of other namespaces, all is copied again.
+ * in the namespace of the caller, of which each thread has one, and a few. If more have
+ * come since, all is copied again.
  *
  * Return: the rows, for kvfree(); NULL: no memory.
  */
@@ -541,7 +542,7 @@ static inline void *copy_rows(struct facts *facts,
 			      size_t size, size_t *n)
 {
 	const struct pid_namespace *ns = task_active_pid_ns(current);
-	size_t room = READ_ONCE(ns->pid_allocated) & ~PIDNS_ADDING;
+	size_t room = (READ_ONCE(ns->pid_allocated) & ~PIDNS_ADDING) + 16;
 	void *rows;
 
 	for (;;) {

@@ -474,7 +474,7 @@ static __always_inline void read_target(struct target *to, u64 value,
 		.no_access = entry_protnone(value),
 		.zero = zero,
 		.huge_zero = false,
-		/* A PTE that is not has a struct page, for the kernel itself, too. */
+		/* A PTE that is not special has a struct page, for the kernel, too. */
 		.special = small ? !zero && pte_special(__pte(value)) :
 				   !pfn_valid(pfn) || flags & VM_PFNMAP,
 		.swap.val = 0,
@@ -814,7 +814,8 @@ static __always_inline bool look_next(const struct look *look, unsigned long va,
 		stretch->to = look->walk.to;
 		return true;
 	}
-	pte = look->pte[i];
+	/* As everyone sees it: what lies in the table may be for Xen alone. */
+	pte = __pte(pte_val(look->pte[i]));
 	read_target(&stretch->to, pte_val(pte), LEVEL_PTE,
 		    pte_present(pte) ? pte_size(pte) : 0, va, look->map.flags);
 	stretch->pages = count_alike(&look->pte[i], look->n - i, &stretch->to);

@@ -193,7 +193,7 @@ class Reads(Failing):
 
     def test_read(self):
         """gives a whole report or ENOMEM, whichever allocation fails"""
-        # More than there is room for at first.
+        # So that the lists take more than kmalloc() likes to give in one piece.
         self.pid = self.start('memory', 'threads=600').pid
         self.read(self.alike, 'lkm1', threads=1)
         self.read(self.alike, 'lkm2', resident=1)

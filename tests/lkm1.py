@@ -189,7 +189,7 @@ class Lkm1(GuestTest):
         self.assertGreater(sum(row.threads for row in rows), len(rows))
 
     def test_many(self):
-        """lists all of more threads than room was made for at first"""
+        """lists all of hundreds of threads of one process"""
         process = self.start('memory', 'threads=600')
         rows, _ = self.parsed(self.proc('lkm1', threads=1), THREAD)
         tids = [row.tid for row in rows if row.pid == process.pid]

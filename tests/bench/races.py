@@ -69,7 +69,6 @@ PAGE_WAYS = {
     WALK: floor('of=pages pid={pid} start={start:#x} end={end:#x}')}
 PAGES = (1 << 8, 1 << 12, 1 << 15, 1 << 18)
 SAME_PAGES = ((('0x',), (PAGEMAP, ONE, BULK)), (('VA',), (LKM4, RUNS)))
-LINES_OF_LKM4 = 'grep -c ^VA /proc/lkm4'
 
 # --- one address -------------------------------------------------------------
 

@@ -223,7 +223,11 @@ def build_floor(kernel):
     """Build everything, and the module that the suite is measured by."""
     built = build(kernel)
     with locked(built.path.name):
-        make_other(kernel, make_command(kernel, False), built.path, 'floor')
+        try:
+            make_other(kernel, make_command(kernel, False), built.path, 'floor')
+        except BuildError:
+            shutil.rmtree(built.path)
+            raise
     return built
 
 
