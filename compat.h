@@ -164,7 +164,8 @@ static inline const char *marker_name(softleaf_t entry)
 /*
  * p4d_offset_lockless(), pud_offset_lockless(): v6.8, edf955647269 ("riscv: Use
  * accessors to page table entries instead of direct dereference"). What riscv64
- * has behind them is out of line since, and not for modules; still so in v7.3.
+ * has behind them is out of line since, and was not for modules until "RISC-V: KVM:
+ * Transparent huge page support", which v7.3 has.
  * Probe: CONFIG_RISCV, CONFIG_64BIT. Goes with none yet.
  */
 #if defined(CONFIG_RISCV) && defined(CONFIG_64BIT)
@@ -250,15 +251,16 @@ static inline int page_mappings(struct page *page)
  * @n: room for so many
  *
  * stack_trace_save_tsk(): v6.7, 7d672f40941a ("stacktrace: Export
- * stack_trace_save_tsk"). Before, it was not for modules.
- * Probe: version. Goes with 6.6.
+ * stack_trace_save_tsk"). Before, it was not for modules; and a kernel may be built
+ * without it.
+ * Probe: version, CONFIG_STACKTRACE. Goes with 6.6.
  *
  * Return: how many there are; 0: none, the stack is gone; -1: modules cannot
  * know.
  */
 static inline int task_calls(struct task_struct *task, unsigned long *calls, int n)
 {
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0) || !defined(CONFIG_STACKTRACE)
 	return -1;
 #else
 	return stack_trace_save_tsk(task, calls, n, 0);

@@ -600,8 +600,8 @@ static int do_huge_page(struct demo *d, struct expectation *e)
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	/*
 	 * Not smaps_rollup: madvise() has just woken khugepaged, and where that
-	 * waits for the mmap lock, rollup lets go of it and leaves mappings out
-	 * (seen on 6.1).
+	 * waits for the mmap lock, rollup of older kernels lets go of it and leaves
+	 * mappings out.
 	 */
 	read_number("/proc/self/smaps", "AnonHugePages:", &given);
 	if (given) {

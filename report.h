@@ -489,14 +489,16 @@ static inline void copy_counts(struct counts *counts, struct mm_struct *mm,
 	counts->sharing = mm_counters(mm, task, refs, counts->n) ? NULL : mm;
 }
 
-/* settle_counts() - make them whole; may ask all tasks, so not under a lock */
+/*
+ * settle_counts() - make them whole; may ask all tasks, so not under a lock. Unrolled,
+ * so that there is no index which a kernel may want to be checked.
+ */
 static inline void settle_counts(struct counts *counts)
 {
 	int i;
 
 	if (counts->sharing)
 		mm_counters_of_sharers(counts->sharing, counts->n);
-	/* With constant indices there is none that a kernel may want to be checked. */
 #pragma GCC unroll 4
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		counts->n[i] = max(counts->n[i], 0L);
