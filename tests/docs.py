@@ -55,6 +55,8 @@ END = 'for each in $pid $many $states; do fixtures/held end $each; done'
 # What of docs/reports.md is not seen here, and why.
 UNSEEN = {
     'TRACE: <function>': 'from Linux 6.7 on',
+    'pid=<n>: it ended, or started another program, before 0x<hex> was looked at; '
+    'the report goes no further': 'tests/region.py',
     'interrupted before the report was made; try again': 'tests/killed.py',
     'interrupted before the report was whole; try again': 'tests/killed.py',
     'no memory for the report; free some and try again': 'tests/failing.py',

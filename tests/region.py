@@ -701,7 +701,7 @@ class Moving(Region):
         seen = (start // self.tables.span('PMD') + 1) * self.tables.span('PMD')
         self.same(rows, self.rows(cut(truth, start, seen)))
         self.assertEqual(
-            [text for _, text in module_lines(log, 'lkm4')],
+            self.formed([text for _, text in module_lines(log, 'lkm4')], 'Refusals'),
             [f'pid={process.pid}: it ended, or started another program, before '
              f'{seen:#x} was looked at; the report goes no further'])
 
