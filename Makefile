@@ -101,8 +101,8 @@ compile_commands.json: ## tell clangd, in your editor, how modules and helpers a
 	$(MAKE) clean
 	bear --output $@ -- $(MAKE) all
 
-shell: ## a root shell in a guest, with everything at hand
-	@tests/vm/setup && tests/vm/shell
+shell: ## a root shell in a guest, with everything at hand (K=6.1: on that kernel)
+	@tests/vm/setup && tests/vm/shell $(K)
 
 # CONFIG_MODULE_SIG_ALL: the key that a distribution signs with is not here.
 install: ## install modules for this kernel, helpers and man pages (run make first, then this as root)
