@@ -173,10 +173,11 @@ static inline char *put_name(char *to, const char *comm)
 		[' ' ... '\\' - 1] = true, ['\\' + 1 ... '\x7e'] = true, [0x80 ... 0xff] = true
 	};
 	const char *from = comm;
+	char *at = to;
 
 	while (is_plain[(u8)*from])
-		*to++ = *from++;
-	return *from ? put_safe_name(to - (from - comm), comm) : to;
+		*at++ = *from++;
+	return *from ? put_safe_name(to, comm) : at;
 }
 
 #endif /* LKM_LINE_H */

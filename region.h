@@ -207,6 +207,7 @@ static inline bool leads_on(const struct target *a, const struct target *b,
 	if (a->verdict == MAPPED)
 		return a->phys + bytes == b->phys && a->size == b->size &&
 		       same_remarks(a, b);
+	/* The offset is in the lower bits; it does not run into the number of the area. */
 	if (a->verdict == SWAPPED)
 		return a->swap.val + (bytes >> PAGE_SHIFT) == b->swap.val;
 	return true;

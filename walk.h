@@ -139,7 +139,10 @@ static inline const char *size_name(char *buf, unsigned long bytes)
 	return buf;
 }
 
-/* put_rights() - "rwx" */
+/*
+ * put_rights() - "rwx". Always inline, as what follows it in a row of a range: it is a
+ * few instructions, of which there are rows by the ten thousand.
+ */
 static __always_inline char *put_rights(char *to, unsigned long flags)
 {
 	static const char rights[][4] = {
